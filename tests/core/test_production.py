@@ -1,4 +1,4 @@
-"""Making variants where the store holds something else under their keys."""
+"""Variants whose keys hold foreign objects in the store."""
 
 from dataclasses import replace
 
@@ -17,18 +17,16 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about the store."""
+    """One database is enough, because the test is about the store."""
 
 
-def test_an_object_that_somebody_else_put_under_a_key_is_replaced(
-    playground: Playground, s3: Seaweed, bucket: str
-) -> None:
+def test_a_foreign_object_under_a_key_is_replaced(playground: Playground, s3: Seaweed, bucket: str) -> None:
     site = replace(playground.site, variants=S3Store(bucket, prefix="foreign", endpoint_url=s3.endpoint_url))
     pack_id = playground.pack(picture=photo(40, 30))
     taken = next(iter(playground.planned(pack_id)))
     raw_client(s3).put_object(Bucket=bucket, Key=f"foreign/{taken}", Body=b"something else")
     refresh_packs(site, TENANT, [pack_id])
-    assert find_variant(site, taken) is None, "put off, with the way made free"
+    assert find_variant(site, taken) is None, "postponed, and the key is free again"
     refresh_packs(site, TENANT, [pack_id])
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
     stored = find_variant(site, taken)

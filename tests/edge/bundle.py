@@ -32,7 +32,7 @@ def expected(case: dict[str, Any]) -> dict[str, Any]:
     """Return what `route` should say of a request, worked out by what answers it in the end."""
     as_it_came = {"cache": False, **{name: case[name] for name in ("path", "query", "accept")}}
     plain = re.fullmatch(r'[!-"$-~]*', case["query"])
-    # A path with escapes is a picture's all the same, but nobody writes it so.
+    # A path with escapes is a path of an image too, but no client writes it so.
     if case["keyed"] or not plain or any(_name(pair) in PERSONAL for pair in case["query"].split("&")):
         return as_it_came
     is_form = not case["path"].startswith("/i/") and not case["path"].endswith(PICTURE)

@@ -1,4 +1,4 @@
-"""Scrubbing: whatever the store and the ledger disagree about is found, and put right where it can be."""
+"""Scrubbing finds every difference between store and ledger, and repairs it where possible."""
 
 import os
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def look(playground: Playground, *, deep: bool = False) -> ScrubResult:
     return scrub(playground.site, TENANT, deep=deep, repair=False)
 
 
-def mend(playground: Playground, *, deep: bool = False) -> ScrubResult:
+def repair(playground: Playground, *, deep: bool = False) -> ScrubResult:
     return scrub(playground.site, TENANT, deep=deep, repair=True)
 
 
@@ -55,29 +55,29 @@ def assert_right(playground: Playground, *pack_ids: str) -> None:
     assert (again.found, again.lost) == (0, [])
 
 
-def test_where_all_is_right_nothing_is_found_and_nothing_changed(playground: Playground) -> None:
+def test_a_sound_store_yields_no_finding_and_no_change(playground: Playground) -> None:
     playground.location("thumb", width=16, height=9)
     ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
     playground.run_jobs()
     before = {pack_id: playground.entries(pack_id) for pack_id in ids}
     expected = ScrubResult(variants=27, originals=3)
-    assert look(playground) == look(playground, deep=True) == mend(playground, deep=True) == expected
+    assert look(playground) == look(playground, deep=True) == repair(playground, deep=True) == expected
     assert {pack_id: playground.entries(pack_id) for pack_id in ids} == before
 
 
-def test_what_is_missing_is_rendered_again(playground: Playground) -> None:
+def test_a_missing_variant_is_rendered_again(playground: Playground) -> None:
     ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
     playground.run_jobs()
     for pack_id in ids[:2]:
         for key in list(playground.planned(pack_id))[:2]:
             playground.site.variants.delete(key)
     assert look(playground).missing == 4
-    found = mend(playground)
+    found = repair(playground)
     assert (found.missing, found.ordered) == (4, 2)
     assert_right(playground, *ids)
 
 
-def test_a_pack_is_ordered_and_counted_once_however_its_rows_come(
+def test_a_pack_with_many_findings_is_ordered_and_counted_once(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
@@ -92,7 +92,7 @@ def test_a_pack_is_ordered_and_counted_once_however_its_rows_come(
         return dict(sorted(rows.items(), key=lambda entry: entry[0].rpartition("/")[2]))
 
     monkeypatch.setattr(reconciliation, "read_ledger_rows", mixed)
-    assert mend(playground).ordered == 3
+    assert repair(playground).ordered == 3
 
 
 def truncate(path: Path) -> None:
@@ -110,7 +110,9 @@ def forget_sidecar(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "deep"), [(truncate, False), (flip, True), (forget_sidecar, False)])
-def test_what_is_damaged_is_rendered_again(playground: Playground, damage: Callable[[Path], None], deep: bool) -> None:
+def test_a_damaged_variant_is_rendered_again(
+    playground: Playground, damage: Callable[[Path], None], deep: bool
+) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     key = next(iter(playground.planned(pack_id)))
@@ -118,21 +120,21 @@ def test_what_is_damaged_is_rendered_again(playground: Playground, damage: Calla
     if deep:
         assert look(playground).found == 0, "only the bytes tell"
     assert look(playground, deep=deep).wrong == 1
-    assert mend(playground, deep=deep).wrong == 1
+    assert repair(playground, deep=deep).wrong == 1
     assert_right(playground, pack_id)
 
 
-def test_another_object_than_the_ledger_knows_is_wrong(playground: Playground) -> None:
+def test_an_object_that_differs_from_the_ledger_is_damaged(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     key = next(iter(playground.planned(pack_id)))
     playground.site.variants.delete(key)
     playground.site.variants.put(key, b"something else", Metadata("image/avif", None, ()))
-    assert mend(playground).wrong == 1
+    assert repair(playground).wrong == 1
     assert_right(playground, pack_id)
 
 
-def test_what_is_missing_and_superseded_or_was_made_on_demand_is_forgotten(playground: Playground) -> None:
+def test_missing_superseded_and_unplanned_variants_lose_their_rows(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     old = next(iter(playground.planned(pack_id)))
@@ -144,13 +146,13 @@ def test_what_is_missing_and_superseded_or_was_made_on_demand_is_forgotten(playg
         tx.connection.execute(sa.update(variants).values(state="ready", sha256=variants.c.sha256))
     for key in (old, str(target.key)):
         playground.site.variants.delete(key)
-    found = mend(playground)
+    found = repair(playground)
     assert (found.missing, found.ordered) == (2, 0)
     assert not {old, str(target.key)} & set(playground.entries(pack_id))
     assert_right(playground, pack_id)
 
 
-def test_what_is_missing_of_a_change_in_preparation_is_rendered_again(playground: Playground) -> None:
+def test_a_missing_variant_of_a_pending_change_is_rendered_again(playground: Playground) -> None:
     playground.location("thumb", width=16, height=9)
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
@@ -164,7 +166,7 @@ def test_what_is_missing_of_a_change_in_preparation_is_rendered_again(playground
         assert prepared
         for key in prepared:
             playground.site.variants.delete(key)
-        assert (mend(playground).missing, mend(playground).missing) == (len(prepared), 0)
+        assert (repair(playground).missing, repair(playground).missing) == (len(prepared), 0)
         playground.run_jobs()
         assert all(playground.site.variants.head(key) is not None for key in prepared)
     playground.run_jobs()
@@ -172,7 +174,7 @@ def test_what_is_missing_of_a_change_in_preparation_is_rendered_again(playground
     assert_right(playground, pack_id)
 
 
-def test_blobs_that_nobody_knows_go_once_they_are_old(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_objects_without_a_row_are_deleted(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     known = next(iter(playground.planned(pack_id)))
@@ -185,16 +187,16 @@ def test_blobs_that_nobody_knows_go_once_they_are_old(playground: Playground, mo
     ]
     for key in orphans:
         playground.site.variants.put(key, b"bytes", Metadata("image/avif", None, ()))
-    assert mend(playground).orphans == 0, "they may be about to be recorded"
+    assert repair(playground).orphans == 0, "they may be about to be recorded"
     monkeypatch.setattr(scrubbing, "MIN_AGE", timedelta(0))
     assert look(playground).orphans == 5
     assert all(playground.site.variants.head(key) for key in orphans)
-    assert mend(playground).orphans == 5
+    assert repair(playground).orphans == 5
     assert set(playground.site.variants.list("")) == set(playground.planned(pack_id))
     assert_right(playground, pack_id)
 
 
-def test_a_variant_made_while_it_is_looked_at_is_left_alone(
+def test_a_variant_that_is_stored_during_the_scrub_stays(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
@@ -208,13 +210,13 @@ def test_a_variant_made_while_it_is_looked_at_is_left_alone(
 
     monkeypatch.setattr(reconciliation, "read_ledger_rows", render_after)
     playground.site.variants.put(f"{TENANT}/{pack_id}/x", b"", Metadata("image/avif", None, ()))
-    mend(playground)
+    repair(playground)
     monkeypatch.undo()
     assert_right(playground, pack_id)
 
 
 @pytest.mark.parametrize("fault", list(Fault))
-def test_an_original_that_is_lost_is_named_with_those_that_show_it(playground: Playground, fault: Fault) -> None:
+def test_a_lost_original_is_reported_with_the_packs_that_show_it(playground: Playground, fault: Fault) -> None:
     data = jpeg(photo(60, 40))
     first, second = sorted([playground.pack(picture=data), playground.pack(picture=data)])
     playground.pack(picture=photo(30, 30))
@@ -238,7 +240,7 @@ def test_an_original_that_is_lost_is_named_with_those_that_show_it(playground: P
     assert look(playground, deep=True).lost == []
 
 
-def test_a_store_that_is_away_ends_it_and_condemns_nothing(
+def test_an_outage_of_the_store_ends_the_scrub_without_findings(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
@@ -250,7 +252,7 @@ def test_a_store_that_is_away_ends_it_and_condemns_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(playground.site.variants, "head", away)
         with pytest.raises(OSError, match="away"):
-            mend(playground)
+            repair(playground)
     assert_right(playground, pack_id)
 
 
@@ -259,13 +261,11 @@ def test_bytes_of_originals_without_a_row_are_counted_and_kept(playground: Playg
     playground.run_jobs()
     key = f"{TENANT}/{'0' * 64}"
     playground.site.originals.put(key, b"of a backup that is older than they are", Metadata("image/jpeg", None, ()))
-    assert mend(playground).unknown_originals == 1
+    assert repair(playground).unknown_originals == 1
     assert playground.site.originals.head(key) is not None
 
 
-def test_more_packs_than_are_read_at_once_are_all_looked_at(
-    playground: Playground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_packs_are_checked_beyond_one_portion(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scrubbing, "PACKS_AT_ONCE", 2)
     monkeypatch.setattr(reconciliation, "PORTION", 3)
     ids = sorted(playground.pack(picture=photo(20, 20 + number)) for number in range(7))
@@ -282,7 +282,7 @@ def test_more_packs_than_are_read_at_once_are_all_looked_at(
     assert_right(playground, *ids)
 
 
-def test_an_original_that_comes_out_otherwise_than_before_is_rendered_again_under_other_keys(
+def test_an_original_that_decodes_differently_now_is_rendered_under_new_keys(
     playground: Playground,
 ) -> None:
     picture = tiff(Image.new("CMYK", (60, 40), (255,) * 4), icc_profile=dim_black())
@@ -294,10 +294,10 @@ def test_an_original_that_comes_out_otherwise_than_before_is_rendered_again_unde
         tx.connection.execute(originals.update().values(decode_revision=None))
     before = playground.planned(moved)
     assert not set(before) & set(current[moved])
-    assert mend(playground).moved == 0
-    found = mend(playground, deep=True)
+    assert repair(playground).moved == 0
+    found = repair(playground, deep=True)
     assert (found.moved, found.ordered) == (1, 1)
     assert playground.planned(moved) == current[moved]
     assert playground.planned(same) == current[same]
     assert_right(playground, moved, same)
-    assert mend(playground, deep=True).moved == 0
+    assert repair(playground, deep=True).moved == 0

@@ -202,7 +202,7 @@ def test_an_unreachable_host_is_a_refusal(tmp_path: Path) -> None:
     with pytest.raises(FetchFailed, match="does not accept a connection"):
         fetch(f"http://127.0.0.1:{port}/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
     with pytest.raises(FetchFailed, match="name cannot be resolved"):
-        fetch("http://nobody.invalid/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
+        fetch("http://absent.invalid/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
 
 
 def test_an_untrusted_certificate_is_refused(host: Host, tmp_path: Path) -> None:

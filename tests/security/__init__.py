@@ -1,1 +1,1 @@
-"""What strangers and other tenants may try."""
+"""Tests of attacks by strangers and by other tenants."""

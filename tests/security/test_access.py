@@ -1,4 +1,4 @@
-"""Tenants that require access keys: who is let in, what the others learn, and where the pictures are."""
+"""Tenants that require access keys: who gets images, what others learn, and where images are stored."""
 
 import hashlib
 import hmac
@@ -43,7 +43,7 @@ SOON = timedelta(hours=1)
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of keys is read anew each time."""
+    """Read the access policy again for each request."""
     monkeypatch.setattr(access_policy, "FRESH", 0)
 
 
@@ -57,7 +57,7 @@ def pack_id(playground: Playground) -> str:
 
 @pytest.fixture
 def key(playground: Playground, pack_id: str) -> str:
-    """An access key of the tenant, which requires one."""
+    """An access key of the tenant, which requires keys."""
     _, secret = access_keys.create_key(playground.caller, "web")
     access_keys.require_keys(playground.caller, required=True)
     return secret
@@ -84,20 +84,20 @@ def with_parameter(url: str, more: str) -> str:
 
 
 def films(playground: Playground) -> Caller:
-    """Somebody of another tenant."""
+    """A caller of another tenant."""
     with playground.site.catalog.write("films") as tx:
         ensure_tenant(tx)
     return replace(playground.caller, tenant="films")
 
 
-def test_without_a_key_nobody_gets_or_learns_anything(
+def test_without_a_key_requests_get_no_image_and_no_information(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     _, foreign = access_keys.create_key(films(playground), "web")
-    nobodys = "0" * 24
+    nonexistent = "0" * 24
     for url in urls_of(playground, pack_id):
         refusals = set()
-        for tried in (url, url.replace(pack_id, nobodys)):
+        for tried in (url, url.replace(pack_id, nonexistent)):
             for given in ("", "access-key=", "access-key=psk_wrong", f"access-key={foreign}", "signature=a&expires=9"):
                 for headers in ({}, {"X-Packshot-Access-Key": foreign}, {"X-Vimond-Access-Key": "wrong"}):
                     answer = client.get(with_parameter(tried, given), headers=headers)
@@ -110,7 +110,7 @@ def test_without_a_key_nobody_gets_or_learns_anything(
         assert "X-Packshot-Access-Key" in refusal
 
 
-def test_a_key_opens_by_header_and_by_parameter_and_nothing_is_left_in_caches(
+def test_a_key_in_a_header_or_parameter_opens_images_that_caches_do_not_keep(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     for url in urls_of(playground, pack_id):
@@ -129,7 +129,7 @@ def test_a_key_opens_by_header_and_by_parameter_and_nothing_is_left_in_caches(
         assert (answer.status_code, answer.headers["cache-control"]) == (status, PRIVATE)
 
 
-def test_keys_rotate_and_a_revoked_one_opens_nothing(
+def test_keys_rotate_and_a_revoked_key_opens_nothing(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}"
@@ -155,7 +155,7 @@ def test_keys_rotate_and_a_revoked_one_opens_nothing(
         access_keys.create_key(playground.caller, "one-too-many")
 
 
-def test_a_signed_url_opens_what_it_says_and_until_it_says(
+def test_a_signed_url_opens_only_its_image_and_only_until_it_expires(
     client: TestClient, playground: Playground, pack_id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in urls_of(playground, pack_id):
@@ -185,7 +185,7 @@ def test_a_signed_url_opens_what_it_says_and_until_it_says(
     assert client.get(again.removeprefix("https://any.example")).status_code == 200
 
 
-def test_whoever_has_a_key_can_sign_as_the_manual_says(client: TestClient, pack_id: str, key: str) -> None:
+def test_a_client_with_a_key_signs_urls_as_documented(client: TestClient, pack_id: str, key: str) -> None:
     expires = int(time.time()) + 600
     text = f"packshot-url-1\n{TENANT}\n/api/v2/img/{pack_id}\nlocation=thumb&width=20\n{expires}"
     signature = hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
@@ -202,7 +202,7 @@ def ask(client: TestClient, query: str) -> Any:
     return body["data"]
 
 
-def test_what_graphql_returns_can_be_shown_and_signed(
+def test_urls_from_graphql_open_and_can_be_signed(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     place = ask(
@@ -234,7 +234,7 @@ def test_what_graphql_returns_can_be_shown_and_signed(
         assert client.get(signed["url"]).status_code == 200
 
 
-def test_urls_in_a_signed_picture_end_when_it_does(
+def test_urls_in_a_signed_picture_expire_with_it(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     ends = int(time.time()) + 60
@@ -249,7 +249,7 @@ def test_urls_in_a_signed_picture_end_when_it_does(
     assert f"expires={ends}&" not in by_key["src"]
 
 
-def test_a_replaced_picture_leads_to_one_that_opens(
+def test_the_url_of_a_replaced_image_leads_to_one_that_opens(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     old = str(playground.target(pack_id, "location=thumb").key)
@@ -260,7 +260,7 @@ def test_a_replaced_picture_leads_to_one_that_opens(
     assert client.get(answer.headers["location"]).status_code == 200
 
 
-def test_pictures_are_moved_out_of_sight_and_copies_purged(
+def test_requiring_keys_moves_images_to_the_private_store_and_purges_copies(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     store, planned = stores(playground), set(playground.planned(pack_id))
@@ -281,13 +281,13 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     assert list(store.public.list("")) == []
     assert access_keys.withdraw_variants(playground.caller) == 0
     assert planned < set(store.private.list(""))
-    # Shown to everybody again they stay where they are, and the application gives them out.
+    # Images that become public again stay in the private store, and the application serves them.
     access_keys.require_keys(playground.caller, required=False)
     open_to_all = client.get(f"/api/v2/img/{pack_id}")
     assert open_to_all.status_code == 200
     assert open_to_all.headers["cache-control"].startswith("public")
     assert list(store.public.list("")) == []
-    # Keys again: nothing is to be moved, but what everybody could see meanwhile is in a CDN once more.
+    # When keys are required again, no object has to move, but the CDN has new public copies.
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.delete(purges))
     access_keys.require_keys(playground.caller, required=True)
@@ -297,7 +297,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     assert {tag for row in rows for tag in row.tags} == {f"t:{TENANT}", f"e:{TENANT}:{pack_id}"}
 
 
-def test_other_tenants_are_shown_as_before(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_other_tenants_images_stay_public(client: TestClient, playground: Playground, pack_id: str) -> None:
     caller = films(playground)
     access_keys.create_key(caller, "web")
     access_keys.require_keys(caller, required=True)
@@ -324,7 +324,7 @@ def test_a_url_signed_for_one_tenant_opens_nothing_of_another(
         access_keys.sign_url(caller, f"/api/v2/img/{pack_id}", datetime.now(UTC) + SOON)
 
 
-def test_secrets_are_told_to_nobody(
+def test_no_response_contains_a_secret(
     client: TestClient, playground: Playground, pack_id: str, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -334,7 +334,7 @@ def test_secrets_are_told_to_nobody(
         assert key not in answer.text
     client.get(f"/api/v2/img/{pack_id}?access-key={key}")
     told = Command(playground).run("access-key", "list", "--json").stdout
-    # The test's own client is one that logs what it asks for.
+    # The test's own client logs its request URLs.
     assert key not in told + "\n".join(record.getMessage() for record in caplog.records if record.name != "httpx2")
     for text in (f"?access-key={key}", f"/i/x?a=b&ACCESS%2dKEY={key}&c", f"/x?%73ignature={key} HTTP/1.1"):
         assert key not in redact(text)
@@ -350,7 +350,7 @@ def test_secrets_are_told_to_nobody(
 
 @pytest.fixture
 def renewed(playground: Playground) -> Iterator[Any]:
-    """The same installation under other secrets."""
+    """The same installation with other secrets."""
     opened = []
 
     def renew(**changes: Any) -> tuple[TestClient, Caller]:
@@ -383,7 +383,7 @@ def test_a_new_admin_token_keeps_keys_and_with_the_old_as_secret_signatures(
     access_keys.sign_url(caller, url, datetime.now(UTC) + SOON)
 
 
-def test_while_the_database_is_away_the_door_stays_as_it_was(
+def test_while_the_database_is_down_the_last_known_access_policy_applies(
     client: TestClient, playground: Playground, pack_id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"/i/{next(iter(playground.planned(pack_id)))}"
@@ -395,7 +395,7 @@ def test_while_the_database_is_away_the_door_stays_as_it_was(
     monkeypatch.setattr(access_policy, "read_access_rules", away)
     assert client.get(url).status_code == 403
     assert client.get(url, headers={"X-Packshot-Access-Key": key}).status_code == 200
-    # Whoever has never heard who requires keys lets nobody in, and puts nothing where everybody may look.
+    # A process that does not know which tenants require keys serves no image, and stores none publicly.
     fresh = access_policy.AccessPolicy(playground.site.catalog, playground.settings)
     with pytest.raises(sa.exc.OperationalError):
         fresh.look()
@@ -403,7 +403,7 @@ def test_while_the_database_is_away_the_door_stays_as_it_was(
         playground.site.access_policy.is_private(TENANT)
 
 
-def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
+def test_recently_served_images_need_a_key_once_keys_are_required(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access_policy, "FRESH", 1000)
@@ -419,7 +419,7 @@ def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
 
 
 @pytest.mark.parametrize("delivery", ["accel", "redirect"])
-def test_what_nobody_else_can_send_the_application_sends_itself(
+def test_the_application_serves_private_variants_itself(
     playground: Playground, pack_id: str, key: str, renewed: Any, delivery: str
 ) -> None:
     client, _ = renewed(delivery=delivery)
@@ -430,7 +430,7 @@ def test_what_nobody_else_can_send_the_application_sends_itself(
         assert answer.content
 
 
-def test_the_commands_make_require_sign_and_revoke(
+def test_commands_create_require_sign_with_and_revoke_keys(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = Command(playground)
@@ -455,10 +455,10 @@ def test_the_commands_make_require_sign_and_revoke(
     assert client.get(f"/api/v2/img/{pack_id}", headers={"X-Packshot-Access-Key": secret}).status_code == 403
     assert command.json("tenant", "require-keys", TENANT, "--off")["keysRequired"] is False
     assert client.get(f"/api/v2/img/{pack_id}").status_code == 200
-    assert "no such" in command.run("tenant", "require-keys", "nobody", code=1).stderr
+    assert "no such" in command.run("tenant", "require-keys", "absent", code=1).stderr
 
 
-def test_explaining_tells_that_a_key_is_needed(client: TestClient, pack_id: str, key: str) -> None:
+def test_an_explanation_says_that_a_key_is_needed(client: TestClient, pack_id: str, key: str) -> None:
     told = client.get(f"/api/v2/img/{pack_id}?explain=1", headers=ADMIN).json()
     assert told["keyRequired"] is True
     assert told["headers"]["Cache-Control"] == PRIVATE
@@ -466,7 +466,7 @@ def test_explaining_tells_that_a_key_is_needed(client: TestClient, pack_id: str,
     assert client.get(f"/api/v2/img/{pack_id}?explain=1", headers={"Authorization": "Bearer no"}).status_code == 403
 
 
-def test_a_server_logs_who_asked_for_what_and_not_with_which_key(tmp_path: Path) -> None:
+def test_a_server_logs_requests_without_their_keys(tmp_path: Path) -> None:
     with serving(tmp_path, PACKSHOT_LOG_LEVEL="debug") as server:
         made = packshot(tmp_path, "access-key", "create", "web", PACKSHOT_ADMIN_TOKEN=server.token)
         secret = made.stdout.strip()

@@ -1,4 +1,4 @@
-"""Documents made to hurt are refused over HTTP, in words, before anything is run."""
+"""Hostile GraphQL documents are refused over HTTP, with a clear error, before anything is executed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ BOMBS = {
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: nothing is read."""
+    """One database is enough, because no test reads anything."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def ask(client: TestClient, query: str) -> Any:
 
 
 @pytest.mark.parametrize("document", BOMBS.values(), ids=BOMBS.keys())
-def test_a_bomb_is_a_bad_request(client: TestClient, document: str) -> None:
+def test_a_document_bomb_is_a_bad_request(client: TestClient, document: str) -> None:
     answer = client.post("/graphql", json={"query": document}, headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 400
     body = answer.json()
@@ -62,7 +62,7 @@ def test_a_bomb_is_a_bad_request(client: TestClient, document: str) -> None:
     assert all(error.get("extensions", {}).get("code") in (None, "LIMIT") for error in body["errors"])
 
 
-def test_who_has_asked_for_too_much_is_told_when_to_come_back(playground: Playground) -> None:
+def test_a_client_over_its_budget_learns_when_to_retry(playground: Playground) -> None:
     page = "{ packs(first: 50) { nodes { id } } }"
     with serving(playground, query_budget=100, query_budget_per_second=1) as client:
         first = ask(client, page)
@@ -80,7 +80,7 @@ def test_who_has_asked_for_too_much_is_told_when_to_come_back(playground: Playgr
         assert ask(client, "{ packs(first: 1) { nodes { id } } }").status_code == 200
 
 
-def test_the_schema_tells_nothing_of_itself_where_it_must_not(playground: Playground) -> None:
+def test_introspection_is_refused_where_it_is_off(playground: Playground) -> None:
     near = [
         "{ pakcs { totalCount } }",
         "{ packs(frist: 1) { totalCount } }",
@@ -101,7 +101,7 @@ def test_the_schema_tells_nothing_of_itself_where_it_must_not(playground: Playgr
         assert ask(client, "{ __typename packs { totalCount } }").json()["data"]["__typename"] == "Query"
 
 
-def test_a_subscription_asked_for_as_if_it_had_one_answer_is_refused(client: TestClient) -> None:
+def test_a_subscription_sent_as_a_query_is_refused(client: TestClient) -> None:
     body = {"query": 'subscription { jobProgress(id: "job:1") { id } }'}
     answer = client.post("/graphql", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status_code == 400

@@ -1,11 +1,11 @@
-"""What is another tenant's answers exactly like what does not exist, on the REST admin face too."""
+"""The REST admin API answers for another tenant's objects exactly as for objects that do not exist."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from serve.rest.table import OPERATIONS
-from tests.security.test_tenants import NOBODYS, Tenants, _fill, _strike, database_url, tenants
+from tests.security.test_tenants import NONEXISTENT, Tenants, _fill, _strike, database_url, tenants
 from tests.support.pictures import jpeg, photo
 from tests.support.playground import TENANT
 
@@ -17,7 +17,7 @@ PICTURE = jpeg(photo(16, 16))
 
 @dataclass(frozen=True)
 class Attempt:
-    """What is named in the path, and what is sent; `own` is a pack of who asks, `who` their tenant."""
+    """The path and body of a request. `own` is a pack of the caller, `who` the caller's tenant."""
 
     named: dict[str, str] = field(default_factory=dict)
     body: Any = None
@@ -32,7 +32,7 @@ PURGES = [
     Attempt({"tenant": "{who}", "id": "{pack}", "env": "eu"}),
     Attempt({"tenant": "{their_tenant}", "id": "{own}", "env": "eu"}),
 ]
-# By the operation's id, with the names of `test_tenants`.
+# By operation id, with the names of `test_tenants`.
 ATTEMPTS = {
     "listImageLocationConfigs": [Attempt()],
     "getImageLocationConfig": [Attempt({"name": "{location}"})],
@@ -67,7 +67,7 @@ STATE = """{ packs { nodes { id version } } locations { nodes { name version lab
 
 
 def attempt(tenants: Tenants, operation: Any, tried: Attempt, known: dict[str, Any]) -> tuple[int, str]:
-    """Let a newcomer try, and return what it was answered with what it named itself struck out."""
+    """Send the request as a new tenant, and return the response without the names that the request contained."""
     tenant, own = tenants.newcomer()
     known = known | {"own": own, "who": tenant}
     path = operation.path.format(**{name: str(value) for name, value in _fill(tried.named, known).items()})
@@ -79,7 +79,7 @@ def attempt(tenants: Tenants, operation: Any, tried: Attempt, known: dict[str, A
 
 
 def _named(body: Any, known: dict[str, Any]) -> Any:
-    """Fill in names where they stand as keys, too."""
+    """Fill in names, also in keys."""
     if isinstance(body, dict):
         return {_fill(name, known): _named(value, known) for name, value in body.items()}
     return _fill(body, known)
@@ -89,19 +89,19 @@ def test_every_operation_is_tried() -> None:
     assert set(ATTEMPTS) == {operation.id for operation in OPERATIONS}
 
 
-def test_what_is_anothers_answers_like_what_does_not_exist_and_nothing_changes(tenants: Tenants) -> None:
-    theirs, nobodys = tenants.theirs | {"their_tenant": TENANT}, NOBODYS | {"their_tenant": "nobody"}
+def test_objects_of_another_tenant_look_nonexistent_and_do_not_change(tenants: Tenants) -> None:
+    theirs, nonexistent = tenants.theirs | {"their_tenant": TENANT}, NONEXISTENT | {"their_tenant": "nonexistent"}
     before = tenants.ask(TENANT, STATE, {})
     for operation in OPERATIONS:
         for tried in ATTEMPTS[operation.id]:
             answered = attempt(tenants, operation, tried, theirs)
-            assert answered == attempt(tenants, operation, tried, nobodys), (operation.id, tried)
+            assert answered == attempt(tenants, operation, tried, nonexistent), (operation.id, tried)
             assert answered[0] < 500, answered
     assert tenants.ask(TENANT, STATE, {}) == before
 
 
-def test_the_attempts_succeed_for_whom_it_all_belongs_to(tenants: Tenants) -> None:
-    """So that the others are not refused for another reason."""
+def test_the_same_requests_succeed_for_the_owner(tenants: Tenants) -> None:
+    """So that the tenant of the caller is the only reason for a refusal."""
     known = tenants.theirs
     headers = {"Authorization": f"Bearer {tenants.token(TENANT)}"}
     paths = (f"imagePack/{known['pack']}", f"imageLocationConfig/{known['location']}", "imagePackViaAsset/4711")

@@ -1,4 +1,4 @@
-"""Signed URLs with something changed: none opens unless it means what was signed."""
+"""Changed signed URLs: none opens an image unless it means what was signed."""
 
 import random
 import time
@@ -19,7 +19,7 @@ MUTATIONS = 10_000
 PACK = "0123456789abcdef01234567"
 KEY = f"default/{PACK}/thumb/{'ab' * 12}/w320-h180-crop-center-q80.jpg"
 SECRETS = ("psk_the-older-of-two-keys", "psk_the-newer-of-two-keys")
-# URLs of each kind, and the form of each that is signed.
+# URLs of each kind, and the signed form of each.
 SIGNED = {
     f"/api/v2/img/{PACK}?location=thumb&width=320&dpr=1.5": (f"/api/v2/img/{PACK}", "location=thumb&width=320&dpr=1.5"),
     f"/api/v2/img/default/{PACK}-17?resize-mode=includeAll&format=webp": (
@@ -35,7 +35,7 @@ DOOR = TenantAccess(True, True, False, frozenset(), SECRETS)
 
 
 def opened(url: str, host: str = "testserver") -> Address | None:
-    """Return what the URL opens, through the same door as a request; None: nothing."""
+    """Return what the URL opens, by the same check as for a request; None: nothing."""
     path, _, query = url.partition("?")
     scope: dict[str, Any] = {
         "type": "http",
@@ -54,7 +54,7 @@ def opened(url: str, host: str = "testserver") -> Address | None:
 
 
 def mutated(url: str, chance: random.Random) -> str:
-    """Return the URL with a few things changed, some of which mean nothing."""
+    """Return the URL with a few changes, some of which mean nothing."""
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         url = url or "/"
         at = chance.randrange(len(url))
@@ -119,7 +119,7 @@ def test_no_mutated_url_opens_anything_but_what_was_signed(url: str) -> None:
         assert (found.tenant, found.path, found.query) == ("default", path, form), tried
         parameters = split_query(tried.partition("?")[2])
         assert [parameters[name] for name in ("expires", "signature")] == [given["expires"], given["signature"]], tried
-    # Both happen, so neither the mutations nor the door are all too simple.
+    # Both happen, so the mutations and the check are not trivial.
     assert accepted > 100
     assert refused > 1000
 

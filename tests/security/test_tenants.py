@@ -1,4 +1,4 @@
-"""What is another tenant's answers exactly like what does not exist, however it is asked for."""
+"""GraphQL answers for another tenant's objects exactly as for objects that do not exist, in every field."""
 
 import base64
 import json
@@ -29,33 +29,40 @@ KEY = "0123456789abcdef0123456789abcdef"
 DOMAIN = "images.example"
 SOON = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 REFUSED = "userErrors { code message field expected got }"
-SLOT = f"{{ packLocation {{ id }} pack {{ id }} job {{ id }} {REFUSED} }}"
+PACK_LOCATION = f"{{ packLocation {{ id }} pack {{ id }} job {{ id }} {REFUSED} }}"
 
-# What does not exist, in the form of what does.
-NOBODYS = {
+# Ids of objects that do not exist, in the form of those that do.
+NONEXISTENT = {
     "pack": "0123456789abcdef01234567",
     "job": "job:0123456789abcdef01234567",
     "upload": "fedcba9876543210fedcba98",
     "location": "absent-place",
     "external": "film-absent",
     "asset": 4712,
-    "tenant": "tenant:nobody",
+    "tenant": "tenant:nonexistent",
     "webhook": "webhook:0123456789abcdef01234567",
     "delivery": "delivery:0123456789abcdef01234567",
     "purge": "purge:0123456789abcdef01234567",
-    "key": "a key of nobody",
-    "stable_url": "http://testserver/api/v2/img/nobody/0123456789abcdef01234567",
-    "immutable_url": f"http://testserver/i/nobody/0123456789abcdef01234567/main/{'0' * 24}/w9-h9-crop-center-q80.jpg",
+    "key": "an unused key",
+    "stable_url": "http://testserver/api/v2/img/nonexistent/0123456789abcdef01234567",
+    "immutable_url": (
+        f"http://testserver/i/nonexistent/0123456789abcdef01234567/main/{'0' * 24}/w9-h9-crop-center-q80.jpg"
+    ),
 }
 
-# By field: a document, and its variables by the names above. `own` is a pack of who asks.
+# By field: a document, and its variables by the names above. `own` is a pack of the caller.
 ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "viewer": [("{ viewer { tenant { version } } }", {})],
     "node": [
         ("query($id: ID!) { node(id: $id) { __typename id } }", {"id": f"{{{name}}}"})
-        for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "slot", "variant", "place")
+        for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "pack_location", "variant", "place")
     ],
-    "nodes": [("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ["{pack}", "{job}", "{slot}", "{variant}"]})],
+    "nodes": [
+        (
+            "query($ids: [ID!]!) { nodes(ids: $ids) { id } }",
+            {"ids": ["{pack}", "{job}", "{pack_location}", "{variant}"]},
+        )
+    ],
     "location": [("query($name: String!) { location(name: $name) { id } }", {"name": "{location}"})],
     "locations": [
         ("{ locations { totalCount nodes { name } } }", {}),
@@ -166,7 +173,7 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "setOriginal": [
         (
             f"""mutation($p: ID!, $u: ID!) {{
-              setOriginal(packId: $p, location: "main", source: {{uploadId: $u}}) {SLOT} }}""",
+              setOriginal(packId: $p, location: "main", source: {{uploadId: $u}}) {PACK_LOCATION} }}""",
             variables,
         )
         for variables in ({"p": "{pack}", "u": "{upload}"}, {"p": "{own}", "u": "{upload}"})
@@ -174,17 +181,17 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "setCrop": [
         (
             f"""mutation($p: ID!, $l: String!) {{ setCrop(packId: $p, location: $l,
-              crop: {{topLeftX: 0, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}}) {SLOT} }}""",
+              crop: {{topLeftX: 0, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}}) {PACK_LOCATION} }}""",
             variables,
         )
         for variables in ({"p": "{pack}", "l": "main"}, {"p": "{own}", "l": "{location}"})
     ],
     "removeOriginal": [
-        (f'mutation($p: ID!) {{ removeOriginal(packId: $p, location: "main") {SLOT} }}', {"p": "{pack}"}),
+        (f'mutation($p: ID!) {{ removeOriginal(packId: $p, location: "main") {PACK_LOCATION} }}', {"p": "{pack}"}),
     ],
     "updatePackLocation": [
         (
-            f'mutation($p: ID!) {{ updatePackLocation(packId: $p, location: "main", input: {{}}) {SLOT} }}',
+            f'mutation($p: ID!) {{ updatePackLocation(packId: $p, location: "main", input: {{}}) {PACK_LOCATION} }}',
             {"p": "{pack}"},
         ),
     ],
@@ -251,12 +258,12 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: the tests of the catalog hold for both."""
+    """One database is enough, because the tests of the catalog run on both."""
 
 
 @dataclass
 class Tenants:
-    """An installation with one tenant that has one of everything; others come as they are needed."""
+    """An installation with one tenant that has one object of each kind. Other tenants are created on demand."""
 
     playground: Playground
     client: TestClient
@@ -280,7 +287,7 @@ class Tenants:
         return answer.status_code, answer.text
 
     def newcomer(self) -> tuple[str, str]:
-        """Make a tenant of its own; return its name and the id of its one pack."""
+        """Create a tenant; return its name and the id of its one pack."""
         self.count += 1
         tenant = f"books-{self.count}"
         with self.playground.site.catalog.write(tenant) as tx:
@@ -289,7 +296,7 @@ class Tenants:
         return tenant, json.loads(text)["data"]["createPack"]["pack"]["id"]
 
     def attempt(self, document: str, variables: dict[str, Any], known: dict[str, Any]) -> tuple[int, str]:
-        """Let a newcomer try, and return what it was answered with what it named itself struck out."""
+        """Send the document as a new tenant, and return the response without the names that the request contained."""
         tenant, own = self.newcomer()
         status, text = self.ask(tenant, document, _fill(variables, known | {"own": own}))
         return status, _strike(text, known | {"who": tenant})
@@ -305,26 +312,26 @@ def _fill(value: Any, known: dict[str, Any]) -> Any:
 
 def _strike(text: str, known: dict[str, Any]) -> str:
     text = re.sub(r"[0-9a-f]{24,}", "<id>", text)
-    # How much of a budget has come back is a matter of time.
+    # The refilled part of a budget depends on time.
     text = re.sub(r'"available":\d+', '"available":<left>', text)
     for name in sorted(known, key=lambda name: -len(str(known[name]))):
         text = text.replace(str(known[name]), f"<{name}>")
     return text
 
 
-def _nobodys(theirs: dict[str, Any]) -> dict[str, Any]:
-    """Return the same with what nobody has in every place, also within ids and cursors."""
+def _nonexistent(theirs: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables with names of no existing object, also within ids and cursors."""
 
     def swap(text: str) -> str:
         for name in ("pack", "job", "purge", "location"):
-            text = text.replace(theirs[name].rpartition(":")[2], str(NOBODYS[name]).rpartition(":")[2])
+            text = text.replace(theirs[name].rpartition(":")[2], str(NONEXISTENT[name]).rpartition(":")[2])
         return text
 
-    composed = {name: swap(theirs[name]) for name in ("slot", "variant", "place")}
+    composed = {name: swap(theirs[name]) for name in ("pack_location", "variant", "place")}
     for name in ("packs_cursor", "jobs_cursor", "purges_cursor", "locations_cursor"):
         plain = base64.urlsafe_b64decode(theirs[name] + "=" * (-len(theirs[name]) % 4)).decode()
         composed[name] = base64.urlsafe_b64encode(swap(plain).encode()).decode().rstrip("=")
-    return NOBODYS | composed
+    return NONEXISTENT | composed
 
 
 @contextmanager
@@ -366,7 +373,7 @@ def tenants(playground: Playground) -> Iterator[Tenants]:
             "external": "film-secret",
             "asset": 4711,
             "tenant": f"tenant:{TENANT}",
-            "slot": seen["pack"]["location"]["id"],
+            "pack_location": seen["pack"]["location"]["id"],
             "variant": seen["pack"]["location"]["variants"][0]["id"],
             "webhook": seen["webhooks"][0]["id"],
             "delivery": seen["webhooks"][0]["deliveries"]["nodes"][0]["id"],
@@ -390,23 +397,23 @@ def test_every_query_mutation_and_subscription_is_tried() -> None:
     assert len(ATTEMPTS["node"]) == len(kinds)
 
 
-def test_what_is_anothers_answers_like_what_does_not_exist(tenants: Tenants) -> None:
-    nobodys = _nobodys(tenants.theirs)
+def test_objects_of_another_tenant_look_nonexistent(tenants: Tenants) -> None:
+    nonexistent = _nonexistent(tenants.theirs)
     for field, attempts in ATTEMPTS.items():
         for document, variables in attempts:
             theirs = tenants.attempt(document, variables, tenants.theirs)
-            assert theirs == tenants.attempt(document, variables, nobodys), field
+            assert theirs == tenants.attempt(document, variables, nonexistent), field
             assert "INTERNAL" not in theirs[1], field
 
 
-def test_the_attempts_succeed_for_whom_it_all_belongs_to(tenants: Tenants) -> None:
-    """So that the others are not refused for another reason."""
-    for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "slot", "variant", "place"):
+def test_the_same_requests_succeed_for_the_owner(tenants: Tenants) -> None:
+    """So that the tenant of the caller is the only reason for a refusal."""
+    for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "pack_location", "variant", "place"):
         _, text = tenants.ask(TENANT, *ATTEMPTS["node"][0][:1], {"id": tenants.theirs[name]})
         assert json.loads(text)["data"]["node"]["id"] == tenants.theirs[name]
 
 
-def test_nothing_has_changed_after_all_those_attempts(tenants: Tenants) -> None:
+def test_the_attempts_change_nothing(tenants: Tenants) -> None:
     state = """{ packs { nodes { id version } } locations { nodes { name version label } } jobs { nodes { id state } }
       webhooks { id } viewer { tenant { version keepCredits } } }"""
     before = json.loads(tenants.ask(TENANT, state, {})[1])["data"]
@@ -416,7 +423,7 @@ def test_nothing_has_changed_after_all_those_attempts(tenants: Tenants) -> None:
     assert json.loads(tenants.ask(TENANT, state, {})[1])["data"] == before
 
 
-def test_urls_lead_nowhere_on_another_tenants_host(tenants: Tenants) -> None:
+def test_urls_yield_nothing_on_another_tenants_host(tenants: Tenants) -> None:
     document = """mutation($i: UploadInput!) { createUpload(input: $i) { upload { id url headers { value } } } }"""
     data = jpeg(photo(16, 16))
     announced = {"mediaType": "image/jpeg", "bytes": len(data), "method": "PRESIGNED_PUT"}
@@ -429,7 +436,7 @@ def test_urls_lead_nowhere_on_another_tenants_host(tenants: Tenants) -> None:
     sha256 = re.search("[0-9a-f]{64}", place["original"]["url"])
     assert sha256 is not None
     known = {"pack": tenants.theirs["pack"], "upload": upload["id"], "sha256": sha256[0]}
-    absent = {"pack": NOBODYS["pack"], "upload": NOBODYS["upload"], "sha256": "0" * 64}
+    absent = {"pack": NONEXISTENT["pack"], "upload": NONEXISTENT["upload"], "sha256": "0" * 64}
     paths = [
         f"/api/v2/img/{known['pack']}",
         place["currentUrl"].partition("testserver")[2],

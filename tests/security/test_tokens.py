@@ -1,4 +1,4 @@
-"""API tokens tried where they do not belong, and looked for where they must not be."""
+"""API tokens of other tenants and scopes are refused, and no secret of a token is stored or logged."""
 
 import logging
 import signal
@@ -23,12 +23,12 @@ CROP = "{topLeftX: 0, topLeftY: 0, bottomRightX: 0.5, bottomRightY: 1}"
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: the tests of the catalog hold for both."""
+    """One database is enough, because the tests of the catalog run on both."""
 
 
 @pytest.fixture
 def films(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The secret of a token of another tenant than the playground's, with every scope."""
+    """The secret of a token of another tenant, with every scope."""
     monkeypatch.setattr(door, "BELIEVED_SECONDS", 0)
     with playground.site.catalog.write("films") as tx:
         ensure_tenant(tx)

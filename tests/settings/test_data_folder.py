@@ -1,4 +1,4 @@
-"""The data folder is for its owner, and for a web server's group where that is set."""
+"""The data folder is accessible only to its owner, and to a web server's group if one is configured."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def mode_of(path: Path) -> int:
 
 
 def left_open(data: Path) -> None:
-    """Make a data folder as earlier releases did."""
+    """Create a data folder as earlier releases did."""
     for name in ("originals/default", "variants", "incoming"):
         (data / name).mkdir(parents=True)
         (data / name).chmod(0o755)
@@ -36,7 +36,7 @@ def left_open(data: Path) -> None:
     data.chmod(0o755)
 
 
-def test_an_installation_that_was_open_is_tightened(tmp_path: Path) -> None:
+def test_an_open_installation_becomes_private(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     left_open(settings.data)
     assert len(list(list_exposed(settings))) == 8
@@ -47,7 +47,7 @@ def test_an_installation_that_was_open_is_tightened(tmp_path: Path) -> None:
     assert mode_of(settings.data / "originals") == 0o700
 
 
-def test_a_folder_with_other_things_in_it_keeps_its_rights_and_says_so(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_files_keeps_its_rights_with_a_warning(tmp_path: Path) -> None:
     left_open(tmp_path)
     tmp_path.chmod(0o755)
     (tmp_path / "letters").mkdir()
@@ -69,7 +69,7 @@ def test_a_database_elsewhere_is_private_too(tmp_path: Path) -> None:
     assert postgres.sqlite_file is None
 
 
-def test_a_group_gets_at_the_variants_and_at_nothing_else(tmp_path: Path) -> None:
+def test_the_group_can_read_variants_only(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", variants_group=str(os.getgid()))
     left_open(settings.data)
     assert make_private(settings) == []
@@ -79,14 +79,14 @@ def test_a_group_gets_at_the_variants_and_at_nothing_else(tmp_path: Path) -> Non
     assert list(list_exposed(settings)) == []
 
 
-def test_a_group_that_there_is_not_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+def test_an_unknown_group_is_an_invalid_setting(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match="PACKSHOT_VARIANTS_GROUP: expected a group of this machine, got 'nobodies'"):
         group_of(Settings(data=tmp_path, variants_group="nobodies"))
     ran = packshot(tmp_path / "data", "doctor", PACKSHOT_VARIANTS_GROUP="nobodies")
     assert (ran.returncode, "PACKSHOT_VARIANTS_GROUP" in ran.stderr) == (1, True)
 
 
-def test_the_doctor_finds_secrets_that_another_key_encrypted_and_plain_ones(tmp_path: Path) -> None:
+def test_doctor_finds_undecryptable_and_plain_secrets(tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert packshot(data, "access-key", "create", "web").returncode == 0
     assert "ok   secrets: 1 in the database, encrypted" in packshot(data, "doctor").stdout
@@ -99,7 +99,7 @@ def test_the_doctor_finds_secrets_that_another_key_encrypted_and_plain_ones(tmp_
     assert "earlier release are in plain text: restart the server" in examined.stdout
 
 
-def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> None:
+def test_all_files_of_a_server_are_private_under_any_umask(tmp_path: Path) -> None:
     data = tmp_path / "data"
     before = os.umask(0o000)
     try:
@@ -113,7 +113,7 @@ def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> 
             names = {path.name for path in data.iterdir()}
             assert {"packshot.db", "packshot.db-wal", "lock", "marks"} <= names
             assert {name for name in names if not name.startswith("packshot.db")} <= {*FILES, *FOLDERS}
-            # So that a folder which an administrator opened is closed at the next start.
+            # A folder that an administrator opened is closed at the next start.
             data.chmod(0o755)
             make_private(Settings(data=data))
             assert mode_of(data) == 0o700
@@ -139,7 +139,7 @@ def owners(data: Path) -> set[int]:
 
 @pytest.fixture
 def of_nobody() -> Iterator[Path]:
-    """A data folder of a service's user, where that user gets to it."""
+    """A data folder that belongs to a service's user, in a place that this user can reach."""
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     with tempfile.TemporaryDirectory(prefix="packshot-owner-") as folder:
@@ -152,7 +152,7 @@ def of_nobody() -> Iterator[Path]:
 
 @pytest.fixture
 def can_run(of_nobody: Path) -> None:
-    """Skip where Python lies in a folder of root's that the service's user cannot read."""
+    """Skip if Python is in a folder of root that the service's user cannot read."""
     if "who may not read" in packshot(of_nobody, "migrate").stderr:
         pytest.skip("another user cannot run this Python")
 

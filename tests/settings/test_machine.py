@@ -1,4 +1,4 @@
-"""How much memory there is, by the machine and by control groups of either version."""
+"""The available memory, from the machine and from control groups of both versions."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def group(folder: Path, line: str, files: dict[str, str]) -> tuple[Path, Path]:
         ("0::/\n", {"memory.max": "1073741824\n"}),
         ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "1073741824\n"}),
         ("0::/a/b\n", {"a/b/memory.max": "1073741824\n", "a/memory.max": "2147483648\n"}),
-        # A container sees its own group at the root, although its path is the host's.
+        # A container sees its own group at the root, although the path is the host's.
         ("0::/docker/1234\n", {"memory.max": "1073741824\n"}),
         ("5:cpu:/x\n4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "1073741824\n"}),
     ],

@@ -1,4 +1,4 @@
-"""Settings are read whole or refused whole, and the page about them is true."""
+"""All settings are valid, or the program refuses to start; docs/configuration.md agrees with the code."""
 
 import multiprocessing
 import os
@@ -55,7 +55,7 @@ def test_the_defaults_on_the_page_are_the_objects_own() -> None:
     }
 
 
-def test_the_faults_on_the_page_are_what_is_said() -> None:
+def test_the_errors_on_the_page_are_the_real_ones() -> None:
     faults = faults_of(PACKSHOT_LOG_LEVEL="loud", PACKSHOT_MAX_WITDH="100")
     assert "\n".join(faults) in PAGE.read_text(encoding="utf-8")
 
@@ -274,12 +274,12 @@ def test_an_empty_value_is_no_value() -> None:
         ("LOG_LEVEL", "trace"),
     ],
 )
-def test_a_value_that_does_not_fit_is_one_line(name: str, value: str) -> None:
+def test_an_invalid_value_is_reported_in_one_line(name: str, value: str) -> None:
     (fault,) = faults_of(**{f"PACKSHOT_{name}": value})
     assert re.fullmatch(rf"PACKSHOT_{name}: expected .+, got .+", fault)
 
 
-def test_all_faults_are_told_together() -> None:
+def test_all_invalid_settings_are_reported_together() -> None:
     faults = faults_of(PACKSHOT_MAX_WIDTH="wide", PACKSHOT_TENANT="A B", PACKSHOT_DATABSE_URL="x", PACKSHOT_ZZZZZZ="x")
     assert faults == (
         "PACKSHOT_DATABSE_URL: expected the name of a setting, perhaps PACKSHOT_DATABASE_URL, got an unknown one",
@@ -289,7 +289,7 @@ def test_all_faults_are_told_together() -> None:
     )
 
 
-def test_settings_that_need_each_other_are_told_together() -> None:
+def test_settings_that_need_each_other_are_reported_together() -> None:
     faults = faults_of(PACKSHOT_REDIS_URL="redis://queue", PACKSHOT_S3_BUCKET_VARIANTS="variants")
     assert faults == (
         "PACKSHOT_ADMIN_TOKEN: expected a token, because PACKSHOT_REDIS_URL is set, got nothing",
@@ -297,7 +297,7 @@ def test_settings_that_need_each_other_are_told_together() -> None:
     )
 
 
-def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
+def test_a_cdn_needs_its_own_settings_and_refuses_those_of_others() -> None:
     assert faults_of(PACKSHOT_CDN="varnish") == (
         "PACKSHOT_VARNISH_URLS: expected a value, because PACKSHOT_CDN is varnish, got nothing",
     )
@@ -314,7 +314,7 @@ def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
     assert fault.startswith("PACKSHOT_VARNISH_URLS: expected URLs, separated by commas")
 
 
-def test_what_scales_out_says_what_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_optional_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     environ = {
         "PACKSHOT_DATABASE_URL": "postgresql+psycopg://db/packshot",
         "PACKSHOT_REDIS_URL": "redis://queue",
@@ -325,7 +325,7 @@ def test_what_scales_out_says_what_is_to_be_installed(monkeypatch: pytest.Monkey
         "PACKSHOT_CLOUDFRONT_DISTRIBUTION": "E1ABCDEF2GHIJ3",
     }
     load_settings(environ)
-    # As `importlib` has it of what is not there.
+    # As `importlib` reports a missing package.
     monkeypatch.setattr("packshot.settings.conflicts.find_spec", lambda name: None)
     with pytest.raises(BadSettings) as refused:
         load_settings(environ)
@@ -381,12 +381,12 @@ def test_there_is_one_render_process_more_than_cores(
     assert Settings(render_processes=1).effective_render_processes == 1
 
 
-def test_the_admin_token_is_the_setting_where_there_is_one(tmp_path: Path) -> None:
+def test_the_admin_token_comes_from_the_setting_if_set(tmp_path: Path) -> None:
     assert admin_token(Settings(data=tmp_path / "data", admin_token=SecretStr("s3cret"))) == "s3cret"
     assert not (tmp_path / "data").exists()
 
 
-def test_an_admin_token_is_made_once_for_the_owners_eyes(tmp_path: Path) -> None:
+def test_an_admin_token_is_generated_once_and_readable_by_the_owner_only(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "deep" / "data")
     token = admin_token(settings)
     assert len(token) >= 43
@@ -428,7 +428,7 @@ TYPED_BY_HAND = [
         *product(["ADMIN_TOKEN", "ACCESS_SECRET"], TYPED_BY_HAND),
     ],
 )
-def test_a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_a_good_one(name: str, value: str) -> None:
+def test_a_weak_secret_is_refused_with_a_way_to_generate_one(name: str, value: str) -> None:
     (fault,) = faults_of(**{f"PACKSHOT_{name}": value})
     assert fault.startswith(f"PACKSHOT_{name}: expected at least ")
     assert name == "JWT_SECRET" or "secrets.token_urlsafe(32)" in fault
@@ -438,7 +438,7 @@ def test_a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_a_good_one
 @pytest.mark.parametrize(
     "value", ["app-token-0123456789abcdef0123456789", "t4A6-xCzY1EoyRnaDmPRFWvDZkpImifaRCmECdEhvpU"]
 )
-def test_a_long_secret_is_taken_whatever_it_looks_like(value: str) -> None:
+def test_any_long_secret_is_accepted(value: str) -> None:
     settings = load_settings({"PACKSHOT_ADMIN_TOKEN": value, "PACKSHOT_ACCESS_SECRET": value})
     assert admin_token(settings) == value
 

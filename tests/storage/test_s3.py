@@ -459,7 +459,7 @@ def test_wrong_credentials_say_what_to_correct(
             "a-wrong-secret-key",
             "the secret key does not belong to the access key|access denied",
         ),
-        "key": ("nobody", "a-wrong-secret-key", "the store does not know this access key|access denied"),
+        "key": ("unknown", "a-wrong-secret-key", "the store does not know this access key|access denied"),
         "right": (s3.denied_key, s3.denied_secret, "access denied"),
         "none": ("", "", "no credentials were found"),
     }[wrong]

@@ -1,4 +1,4 @@
-"""Plans, fingerprints and keys: text that reads back as itself."""
+"""The texts of variant plans, fingerprints and keys survive parsing."""
 
 import contextlib
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_a_second_spelling_of_a_plan_is_no_plan(plan: str) -> None:
 
 
 def test_a_plan_is_spelled_the_same_in_every_release() -> None:
-    # Written down once: another spelling would make every stored variant stale.
+    # A recorded value: another spelling would make every stored variant stale.
     plan = Plan(640, 360, Mode.CROP, Gravity.NORTHEAST, True, "ffffff", 80, Format.JPEG)
     assert str(plan) == "w640-h360-crop-northeast-full-bffffff-q80.jpg"
     everything = replace(plan, mode=Mode.CANVAS, gravity=Gravity.SMART, blur=Decimal("2.50"), corner=12, credits=True)
@@ -161,7 +161,7 @@ def test_the_full_rectangle_is_the_same_picture_as_no_crop() -> None:
 
 
 def test_a_fingerprint_never_changes_with_a_release() -> None:
-    # Written down once: a change here would make every stored variant of every installation stale.
+    # A recorded value: a change here would make every stored variant of every installation stale.
     assert fingerprint("a" * 64, Crop(0.1, 0.2, 0.9, 0.8), None, 3) == "687b7600b2287b8069b83764"
 
 

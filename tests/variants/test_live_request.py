@@ -1,4 +1,4 @@
-"""Live URLs: what their one segment and their query mean."""
+"""Live URLs: the meaning of their path segment and query."""
 
 from urllib.parse import unquote
 
@@ -75,7 +75,7 @@ def test_dimensions_are_read_from_the_right(name: str, image_id: str | None, siz
     assert form.image_id == (image_id or name.rpartition(".")[0])
 
 
-def test_what_is_drawn_is_said_in_full_and_independent_of_the_locations_policies() -> None:
+def test_a_live_request_is_independent_of_the_locations_policies() -> None:
     form = parse("a_10_20.jpg").request
     assert (form.width, form.height, form.resize_mode, form.resize_gravity) == (10, 20, Mode.CLIP, Gravity.CENTER)
     assert (form.format, form.quality, form.blur) == (FormatChoice.JPEG, QualityChoice.AUTO, None)
@@ -85,7 +85,7 @@ def test_what_is_drawn_is_said_in_full_and_independent_of_the_locations_policies
 
 
 @pytest.mark.parametrize("extension", ["png", "avif"])
-def test_quality_says_nothing_to_other_formats_than_jpeg_and_webp(extension: str) -> None:
+def test_quality_applies_to_jpeg_and_webp_only(extension: str) -> None:
     assert parse(f"a_10_20.{extension}", "quality=5").request == parse(f"a_10_20.{extension}").request
 
 
@@ -116,7 +116,7 @@ def test_a_blur_is_true_or_none(text: str) -> None:
     assert parse("a_10_20.jpg", "blur=True").blur is True
 
 
-def test_where_the_old_service_redirects_to_is_read() -> None:
+def test_redirects_of_the_old_service_are_parsed() -> None:
     form = parse("a_2000_1333.3333333333333.jpg", "fit=clip&blur=false&quality=-1")
     assert (form.size, form.query()) == ((2000, 1333), "")
 
@@ -126,7 +126,7 @@ def test_an_empty_fit_is_none() -> None:
 
 
 @pytest.mark.parametrize(("extension", "drawn"), [("jpg", "webp"), ("jpe", "webp"), ("png", "webp"), ("avif", "avif")])
-def test_webp_is_given_to_who_accepts_it_only_where_the_url_allows_it(extension: str, drawn: str) -> None:
+def test_a_client_that_accepts_webp_gets_it_only_if_the_url_allows_it(extension: str, drawn: str) -> None:
     accept, plain = frozenset({Format.WEBP, Format.AVIF}), parse(f"a_9_9.{extension}")
     allowed = parse(f"a_9_9.{extension}", "allow_webp=true&quality=7")
     assert allowed.for_client(accept).request.format == drawn
@@ -137,7 +137,7 @@ def test_webp_is_given_to_who_accepts_it_only_where_the_url_allows_it(extension:
 
 
 @pytest.mark.parametrize("extension", ["gif", "bmp", "dib", "tif", "TIFF", "heic", "heif"])
-def test_formats_that_nothing_is_drawn_in_name_an_original(extension: str) -> None:
+def test_extensions_of_input_formats_name_an_original(extension: str) -> None:
     form = parse(f"a.{extension}")
     assert (form.size, form.original_ids) == (None, ("a", f"a.{extension.lower()}"))
     assert parse("a.png").original_ids == ("a",)
@@ -169,7 +169,7 @@ def test_extensions_are_compared_without_case() -> None:
         (f"a_1_1.{'0' * 1099}.jpg", "", "height"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(name: str, query: str, field: str) -> None:
+def test_an_invalid_option_is_refused_by_name(name: str, query: str, field: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse(name, query)
     assert refused.value.field == (field,)
@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_refused_by_name(name: str, query: str, field: str)
 
 
 @pytest.mark.parametrize("name", ["", "a", "a_10_10", ".jpg", "a."])
-def test_what_has_no_extension_is_no_image(name: str) -> None:
+def test_a_name_without_an_extension_is_no_image(name: str) -> None:
     with pytest.raises(NotFound):
         parse(name)
 
@@ -188,7 +188,7 @@ def test_a_form_reads_back_from_its_spelling(form: LiveForm) -> None:
 
 
 @given(forms)
-def test_what_is_beyond_the_limit_becomes_an_equal_request_within(form: LiveForm) -> None:
+def test_a_request_beyond_the_limit_becomes_an_equal_one_within_it(form: LiveForm) -> None:
     within = form.within(LIMIT)
     assert form.size is not None
     assert within.size is not None
@@ -196,7 +196,7 @@ def test_what_is_beyond_the_limit_becomes_an_equal_request_within(form: LiveForm
     assert within.size.height <= LIMIT.height
     assert within.within(LIMIT) is within
     if form.fit is Mode.CROP and within is not form:
-        # As close as whole pixels come to the ratio.
+        # As close to the ratio as whole pixels allow.
         exact = within.size.width * form.size.height / form.size.width
         assert abs(within.size.height - exact) <= 1 + form.size.height / form.size.width or within.size.height == 1
 
@@ -238,7 +238,7 @@ def test_only_a_pictures_extension_is_taken_off() -> None:
 
 
 @given(st.data(), st.integers(1, 65_535), st.integers(1, 65_535))
-def test_a_crop_in_pixels_is_those_very_pixels(data: st.DataObject, width: int, height: int) -> None:
+def test_a_crop_in_pixels_is_exact(data: st.DataObject, width: int, height: int) -> None:
     left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     box = Box(left, top, data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top)))
     query = f"x={box.left}&y={box.top}&width={box.width}&height={box.height}"
@@ -257,7 +257,7 @@ def test_decimals_of_a_crop_on_upload_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("query", ["width=0.9", "height=0", "x=-1", "x=abc", "y=1e3", "y=", "width=1.", "x=.5"])
-def test_what_is_no_pixel_of_a_crop_is_refused(query: str) -> None:
+def test_an_invalid_pixel_of_a_crop_is_refused(query: str) -> None:
     with pytest.raises(Invalid) as refused:
         parse_upload_crop(f"{query}&x=1&y=1&width=1&height=1")
     assert refused.value.field == (query.partition("=")[0],)
@@ -269,7 +269,7 @@ segments = st.lists(st.sampled_from("a_.x0129-%/é\0 2") | st.sampled_from(sorte
 @given(
     st.text(max_size=20) | segments, st.text(max_size=20) | st.sampled_from(["fit=crop", "quality=%31", "blur=TRUE"])
 )
-def test_whatever_is_asked_for_is_understood_or_refused(name: str, query: str) -> None:
+def test_any_request_is_parsed_or_refused(name: str, query: str) -> None:
     for read in (parse_live_request, lambda name, _: check_image_id(name), lambda _, query: parse_upload_crop(query)):
         try:
             read(name, query)

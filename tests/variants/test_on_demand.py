@@ -1,4 +1,4 @@
-"""Which variants besides the planned ones a tenant's policy lets clients have."""
+"""Which unplanned variants a tenant's on-demand policy allows."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -31,7 +31,7 @@ STEPS, RENDITIONS, SIGNED = (under(SNAP, one) for one in (OnDemand.STEPS, OnDema
 
 
 def size_of(snap: Snapshot, query: str) -> Size:
-    """Return the size that a stable URL with this query gives."""
+    """Return the size that a stable URL with this query yields."""
     return resolve(snap, parse_request(query), limit=LIMIT).drawing.size
 
 
@@ -49,7 +49,7 @@ def test_both_sides_keep_their_ratio() -> None:
     assert size_of(STEPS, "width=90&height=135&resize-mode=crop") == (96, 144)
 
 
-def test_the_number_of_sizes_is_small_whatever_is_asked_for() -> None:
+def test_the_number_of_possible_sizes_is_small() -> None:
     assert len({size_of(STEPS, f"width={width}") for width in range(1, 4097, 7)}) < 90
     looks = {
         resolve(STEPS, parse_request(f"width=640&quality={q}&blur={q / 7:.3f}&background=12{q:02x}34"), limit=LIMIT).key
@@ -58,16 +58,16 @@ def test_the_number_of_sizes_is_small_whatever_is_asked_for() -> None:
     assert len(looks) < 30
 
 
-# No test fails by the clock.
+# Examples have no deadline, because speed fails no test.
 @settings(deadline=None)
 @given(snapshots)
-def test_what_is_planned_is_the_same_under_every_policy(snap: Snapshot) -> None:
+def test_planned_variants_are_the_same_under_every_policy(snap: Snapshot) -> None:
     wanted = [target.key for target in planned_all(snap, limit=LIMIT)]
     for policy in OnDemand:
         other = under(snap, policy)
         assert [target.key for target in planned_all(other, limit=LIMIT)] == wanted
         for key in wanted:
-            # By its immutable URL, and by the request that leads to it.
+            # By its immutable URL, and by the request for it.
             assert retarget(other, key, limit=LIMIT).key == key
         bare = RequestForm(location="thumb")
         for accept in (frozenset[Format](), frozenset({Format.AVIF}), frozenset({Format.WEBP})):
@@ -136,7 +136,7 @@ def test_the_ratio_of_both_sides_changes_by_less_than_a_percent(width: int, heig
     asked = Fraction(min(width, height), max(width, height))
     assert longer <= max(width, height) * Fraction(9, 8) + 1
     assert longer >= max(width, height)
-    # And whole pixels.
+    # Only whole pixels.
     assert abs(Fraction(shorter, longer) / asked - 1) <= Fraction(1, 100) + Fraction(1, shorter)
 
 
@@ -154,7 +154,7 @@ def test_colours_move_to_those_of_three_digits() -> None:
     assert snap_colour("0a80c8") == "1188cc"
 
 
-def test_only_planned_variants_are_given_under_renditions() -> None:
+def test_only_planned_variants_are_served_under_renditions() -> None:
     bare = resolve(RENDITIONS, parse_request("location=thumb"), limit=LIMIT)
     assert resolve(RENDITIONS, parse_request("location=thumb&width=160&height=90&quality=80"), limit=LIMIT) == bare
     for query in ("location=thumb&width=161", "location=thumb&quality=81", "location=thumb&blur=1", "width=5"):
@@ -167,7 +167,7 @@ def test_only_planned_variants_are_given_under_renditions() -> None:
     assert "500x281 in" in str(refused.value.expected)
 
 
-def test_an_immutable_url_makes_nothing_that_the_policy_denies() -> None:
+def test_an_immutable_url_renders_nothing_that_the_policy_refuses() -> None:
     key = resolve(SNAP, parse_request("location=thumb&width=77"), limit=LIMIT).key
     with pytest.raises(Forbidden):
         retarget(RENDITIONS, key, limit=LIMIT, opened=True)

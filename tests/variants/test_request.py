@@ -1,4 +1,4 @@
-"""The request form: one spelling for every way to ask the same."""
+"""The request form: one spelling for all equal requests."""
 
 import pytest
 from hypothesis import given
@@ -60,7 +60,7 @@ def test_of_a_repeated_parameter_the_first_counts() -> None:
     assert parse_request("width=100&width=200&WIDTH=300").width == 100
 
 
-def test_an_empty_query_asks_for_nothing() -> None:
+def test_an_empty_query_requests_no_parameter() -> None:
     assert parse_request("") == RequestForm()
 
 

@@ -1,4 +1,4 @@
-"""Which picture a request means: fallback, crop, policy, format and size, as the contract says."""
+"""Which image a request means: fallback, crop, policy, format and size."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -34,7 +34,7 @@ def test_a_location_shows_its_own_original_first() -> None:
     assert source_of(snap, "thumb") == ("thumb", ("thumb",))
 
 
-def test_then_its_fallback_chain_then_the_main_location() -> None:
+def test_without_an_original_the_fallback_chain_and_then_the_main_location_count() -> None:
     snap = snapshot(THUMB, location("cover", fallback="thumb"), location("alone"), MAIN)
     assert source_of(snap, "cover") == ("main", ("cover", "thumb", "main"))
     assert source_of(snap, "alone") == ("main", ("alone", "main"))
@@ -51,7 +51,7 @@ def test_a_pack_can_name_another_main_location() -> None:
     assert resolve(snap, RequestForm(), limit=LIMIT).source == "hero"
 
 
-def test_a_fallback_cycle_that_slipped_in_ends() -> None:
+def test_a_stored_fallback_cycle_ends() -> None:
     snap = snapshot(location("a", fallback="b"), location("b", fallback="a"))
     assert source_of(snap, "a") == (None, ("a", "b", "main"))
 
@@ -84,7 +84,7 @@ def test_the_full_rectangle_says_no_crop_although_the_source_has_one() -> None:
     assert full.fingerprint == plain.fingerprint
 
 
-def test_policy_comes_from_the_first_that_says_anything() -> None:
+def test_a_policy_comes_from_the_first_level_that_sets_it() -> None:
     everything = (
         location("thumb", width=320, height=180, resize_gravity=Gravity.EAST, include_all=IncludeAll.TRUE),
         pack_location("thumb", resize_gravity=Gravity.NORTH, include_all=IncludeAll.FALSE),
@@ -123,7 +123,7 @@ def test_the_request_overrides_every_policy() -> None:
         "location=thumb&date=4711",
     ],
 )
-def test_equal_meaning_is_one_plan_however_it_is_asked(query: str) -> None:
+def test_equal_requests_have_one_plan(query: str) -> None:
     assert plan_of(snapshot(THUMB, MAIN), query) == "w320-h180-crop-center-q80.jpg"
 
 
@@ -164,7 +164,7 @@ def test_the_focal_point_holds_inside_a_stored_crop_and_beside_it() -> None:
 
 @pytest.mark.parametrize("gravity", ["focus", "smart"])
 @pytest.mark.parametrize("mode", ["includeAll", "canvas", "clip", "cover", "stretch"])
-def test_what_is_shown_whole_stands_in_the_middle_whatever_is_worth_seeing(gravity: str, mode: str) -> None:
+def test_a_padded_image_is_centred_with_any_focus(gravity: str, mode: str) -> None:
     snap = snapshot(pack_location("main", original=original("a", 4000, 1000), focus=Focus(0.0, 0.0)))
     query = f"width=100&height=100&resize-mode={mode}"
     assert plan_of(snap, f"{query}&resize-gravity={gravity}") == plan_of(snap, query)
@@ -205,7 +205,7 @@ def test_smart_leaves_the_choice_of_the_box_to_the_renderer_where_something_is_c
             "width=100&height=100&resize-mode=canvas&background=ff0000ff&format=png",
             "w100-h100-canvas-center-bff0000.png",
         ),
-        # Nobody sees the colour of what is wholly transparent.
+        # The colour of fully transparent pixels is invisible.
         (
             "width=100&height=100&resize-mode=canvas&background=12345600&format=png",
             "w100-h100-includeall-center.png",
@@ -243,7 +243,7 @@ def test_a_background_lies_under_a_transparent_picture_in_jpeg_and_on_a_canvas(q
         ("width=100&rounded-corners=10&format=webp", "w100-h50-crop-center-r10-q80.webp"),
         ("width=100&rounded-corners=9999&format=webp", "w100-h50-crop-center-r25-q80.webp"),
         ("width=100&rounded-corners=10&dpr=2&format=webp", "w200-h100-crop-center-r20-q80.webp"),
-        # Twice is not to be had, so the corners are as round as the picture is large.
+        # The image is too small for a dpr of 2, so the corners scale with the actual size.
         ("width=400&rounded-corners=100&dpr=2&format=webp", "w600-h300-crop-center-r150-q80.webp"),
         ("width=1200&rounded-corners=100&format=webp", "w600-h300-crop-center-r50-q80.webp"),
         ("width=100&rounded-corners=0", "w100-h50-crop-center-q80.jpg"),
@@ -272,7 +272,7 @@ def test_an_enlarged_picture_is_reported() -> None:
     assert target_of(allowed, "location=thumb").upscaled
     assert target_of(allowed, "location=thumb&resize-gravity=smart").upscaled
     assert not target_of(allowed, "location=thumb&resize-mode=clip").upscaled
-    # Padding is no enlargement.
+    # Padding does not enlarge the image.
     assert not target_of(allowed, "location=thumb&resize-mode=includeAll").upscaled
     assert target_of(allowed, "width=301&height=2&location=thumb&resize-mode=stretch").upscaled
     assert not target_of(snapshot(location("thumb", width=400, height=100), small), "location=thumb").upscaled
@@ -318,7 +318,7 @@ def test_the_format_follows_original_request_and_mode(kind: str, alpha: bool, qu
     assert plan_of(snap, query).rpartition(".")[2] == extension
 
 
-def test_auto_gives_the_best_that_is_accepted() -> None:
+def test_auto_yields_the_best_accepted_format() -> None:
     snap = snapshot(MAIN)
     both = frozenset({Format.AVIF, Format.WEBP})
     assert plan_of(snap, "format=auto", both).endswith("-q50.avif")
@@ -335,7 +335,7 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
     assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80-e2.webp"
     assert plan_of(snap, "format=auto", frozenset({Format.AVIF})) == "w300-h200-crop-center-e2.gif"
     assert plan_of(snap, "format=png", both) == "w300-h200-crop-center.png"
-    # Their frames are not shown, so they are pictures like others.
+    # Their frames are not shown, so they count as still images.
     for kind in ("png", "avif"):
         still = snapshot(pack_location("main", original=replace(moving, format=kind)))
         assert plan_of(still, "format=auto", both) == "w300-h200-crop-center-q50.avif"
@@ -370,7 +370,7 @@ def test_a_side_beyond_the_limit_is_refused() -> None:
     assert (refusal.value.field, refusal.value.expected, refusal.value.got) == (("width",), "at most 4096", "4097")
 
 
-def test_what_is_planned_is_the_location_at_one_and_two_x_in_three_formats() -> None:
+def test_the_default_plan_is_the_location_at_1x_and_2x_in_three_formats() -> None:
     plans = {str(target.key.plan) for target in planned(snapshot(THUMB, MAIN), "thumb", limit=LIMIT)}
     assert plans == {
         f"w{w}-h{h}-crop-center-{kind}"
@@ -379,12 +379,12 @@ def test_what_is_planned_is_the_location_at_one_and_two_x_in_three_formats() -> 
     }
 
 
-def test_what_is_planned_has_no_doubles_where_2x_cannot_be_had() -> None:
+def test_the_plan_has_no_duplicates_if_2x_exceeds_the_image() -> None:
     small = snapshot(THUMB, pack_location("main", original=original(width=320, height=180)))
     assert len(planned(small, "thumb", limit=LIMIT)) == 3
 
 
-def test_what_is_planned_holds_what_the_bare_stable_url_gives() -> None:
+def test_the_plan_includes_the_stable_url_without_parameters() -> None:
     thumb = replace(THUMB, formats=(Format.AVIF,), renditions=(Rendition(100, None),))
     for policy in FormatPolicy:
         snap = snapshot(thumb, MAIN, tenant=replace(TENANT, format_policy=policy))
@@ -393,7 +393,7 @@ def test_what_is_planned_holds_what_the_bare_stable_url_gives() -> None:
             assert resolve(snap, RequestForm(location="thumb"), limit=LIMIT, accept=accept).key in keys
 
 
-def test_nothing_is_planned_where_there_is_nothing_to_show() -> None:
+def test_a_location_without_an_image_plans_nothing() -> None:
     assert planned_all(snapshot(THUMB), limit=LIMIT) == ()
 
 
@@ -445,7 +445,7 @@ def test_every_key_that_a_request_gives_can_be_made_from_the_key_alone(snap: Sna
 
 
 @given(snapshots, queries)
-def test_what_is_drawn_lies_on_the_original_and_in_the_output(snap: Snapshot, form: RequestForm) -> None:
+def test_every_drawing_lies_within_the_original_and_the_output(snap: Snapshot, form: RequestForm) -> None:
     target = resolve(snap, form, limit=LIMIT)
     drawing, source = target.drawing, target.original
     assert drawing.box.left + drawing.box.width <= source.width
@@ -466,7 +466,7 @@ def test_a_replaced_pictures_key_leads_to_its_successor() -> None:
     assert successor.key != before
 
 
-def test_a_made_up_plan_is_never_drawn() -> None:
+def test_an_invented_plan_is_never_drawn() -> None:
     snap = snapshot(THUMB, MAIN)
     key = resolve(snap, RequestForm(location="thumb"), limit=LIMIT).key
     for made_up in (
@@ -515,11 +515,11 @@ def test_a_live_url_gives_the_box_that_it_names_however_small_the_picture(snap: 
         assert size.height <= form.size.height
         assert size.width == form.size.width or size.height == form.size.height
     else:
-        # A minimum, as far as a variant may be that large.
+        # The larger side, up to the limit of a variant.
         assert (size.width >= form.size.width and size.height >= form.size.height) or max(size) == 4096
 
 
-def test_where_no_live_url_is_no_key_enlarges() -> None:
+def test_without_live_urls_no_key_enlarges() -> None:
     snap = named(snapshot(pack_location("main", original=original("a", 40, 30))))
     key = resolve(snap, parse_live_request("film_400_300.jpg", "").request, limit=LIMIT, upscale=True).key
     assert key.plan.width == 400

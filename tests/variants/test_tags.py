@@ -1,4 +1,4 @@
-"""Tags say what they stand for, and are taken apart into what they were made of."""
+"""Purge tags name their objects, and parsing returns the parts of a tag."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ PACKS = st.from_regex(r"[0-9a-f]{24}", fullmatch=True)
 
 
 @given(NAMES, NAMES, PACKS)
-def test_a_tag_is_taken_apart_into_what_it_was_made_of(tenant: str, location: str, pack_id: str) -> None:
+def test_parsing_a_tag_returns_its_parts(tenant: str, location: str, pack_id: str) -> None:
     assert parse_tag(tenant_tag(tenant)) == (TagKind.TENANT, tenant, "")
     assert parse_tag(pack_tag(tenant, pack_id)) == (TagKind.PACK, tenant, pack_id)
     assert parse_tag(location_tag(tenant, location)) == (TagKind.LOCATION, tenant, location)
@@ -21,7 +21,7 @@ def test_a_tag_is_taken_apart_into_what_it_was_made_of(tenant: str, location: st
 
 
 @pytest.mark.parametrize("text", ["", "x:a:b", "pack"])
-def test_what_is_no_tag_is_refused(text: str) -> None:
+def test_an_invalid_tag_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="TagKind"):
         parse_tag(text)
 

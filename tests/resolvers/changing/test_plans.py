@@ -173,7 +173,7 @@ def test_a_plan_holds_for_what_was_planned_and_as_long_as_nothing_else_changes(p
         checked(playground, plan.id, change, tenant="other")
     playground.pack()
     checked(playground, plan.id, change)
-    # Whatever changes the configuration, if only a name for people: it is not what was seen any more.
+    # Any change of the configuration ends a plan, even a new label.
     playground.location("main", label="Main")
     with pytest.raises(PlanStale, match="has changed since") as refusal:
         checked(playground, plan.id, change)
@@ -193,7 +193,7 @@ def test_a_plan_ends_after_an_hour(playground: Playground, monkeypatch: pytest.M
     with pytest.raises(PlanStale, match="expired") as refusal:
         checked(playground, ended.id, change, name="main")
     assert refusal.value.expected == "a plan of the last hour"
-    # Nobody makes it last longer.
+    # No edit extends it.
     later = plan.id.replace("plan:1", "plan:2", 1)
     for forged in (later, plan.id[:-1], "plan:", "plan:1-2-3-4", "plan:x-2-3-4", "job:1", ""):
         with pytest.raises(PlanStale, match=r"has not made that|not the id of a plan"):

@@ -1,4 +1,4 @@
-"""Planning over GraphQL: what a client is told, what it can look at, and what it is refused."""
+"""Change plans over GraphQL: their figures, their samples, and their errors."""
 
 from typing import Any
 
