@@ -232,7 +232,7 @@ def test_a_stale_image_is_shown_only_while_there_is_no_new_one(stand_in: StandIn
         start()
     both(stand_in, lambda _: Answer(b"busy", 503, {"Cache-Control": "no-store", "Retry-After": "2"}))
     assert stand_in.cdn.get(URL).content == b"old"
-    # A client that has no copy is asked for credentials; other clients still get their copies.
+    # A client that has no copy is requested credentials; other clients still get their copies.
     cold = stand_in.cdn.get(URL, Accept="image/avif")
     assert (cold.status_code, cold.content, cold.headers["retry-after"]) == (503, b"busy", "2")
     assert stand_in.cdn.get(URL, Accept="image/webp").content == b"old"

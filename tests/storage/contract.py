@@ -321,7 +321,7 @@ class StoreContract:
         assert store.erase("t/absent") == 0
         assert list(store.list("t/")) == ["t/p-2/a", "t/p2/a"]
         for key in under:
-            assert wins(store, key, b"put anew")
+            assert wins(store, key, b"put again")
             assert_whole(store, key)
 
     def test_erasing_a_key_keeps_longer_keys(self, store: ObjectStore) -> None:

@@ -68,8 +68,8 @@ class Crowd:
 
 
 @contextmanager
-def crowd(slots: int) -> Iterator[Crowd]:
-    people = Crowd(Lanes(slots))
+def crowd(processes: int) -> Iterator[Crowd]:
+    people = Crowd(Lanes(processes))
     try:
         yield people
     finally:
@@ -81,7 +81,7 @@ def crowd(slots: int) -> Iterator[Crowd]:
 
 
 def test_the_most_urgent_lane_goes_first_then_the_first_caller() -> None:
-    with crowd(slots=1) as people:
+    with crowd(processes=1) as people:
         people.runs("first", Lane.BULK)
         people.waits("bulk", Lane.BULK)
         people.waits("interactive", Lane.INTERACTIVE)
@@ -95,7 +95,7 @@ def test_the_most_urgent_lane_goes_first_then_the_first_caller() -> None:
 
 
 def test_bulk_work_leaves_one_process_slot_free() -> None:
-    with crowd(slots=3) as people:
+    with crowd(processes=3) as people:
         people.runs("bulk 1", Lane.BULK)
         people.runs("bulk 2", Lane.BULK)
         people.waits("bulk 3", Lane.BULK)
@@ -107,7 +107,7 @@ def test_bulk_work_leaves_one_process_slot_free() -> None:
 
 
 def test_no_more_renders_run_than_there_are_process_slots() -> None:
-    with crowd(slots=2) as people:
+    with crowd(processes=2) as people:
         people.runs("a", Lane.ON_DEMAND)
         people.runs("b", Lane.INTERACTIVE)
         people.waits("c", Lane.ON_DEMAND)
@@ -115,7 +115,7 @@ def test_no_more_renders_run_than_there_are_process_slots() -> None:
 
 
 def test_closing_refuses_waiting_and_new_callers() -> None:
-    with crowd(slots=1) as people:
+    with crowd(processes=1) as people:
         people.runs("running", Lane.BULK)
         people.waits("waiting", Lane.BULK)
         people.lanes.close()
@@ -127,7 +127,7 @@ def test_closing_refuses_waiting_and_new_callers() -> None:
 
 
 def test_a_heartbeat_runs_while_waiting_and_its_error_ends_the_wait() -> None:
-    with crowd(slots=1) as people:
+    with crowd(processes=1) as people:
         people.runs("running", Lane.BULK)
         beats: list[int] = []
 
