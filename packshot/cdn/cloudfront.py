@@ -37,12 +37,10 @@ T = TypeVar("T")
 class CloudFrontPurger:
     """One distribution. Credentials come from the usual AWS chain.
 
-    With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`. Then one invalidation finds responses
-    of
+    With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`. Then one invalidation finds responses of
     the application and of the bucket. An erasure is also invalidated by its paths, because copies that were cached
-    before
-    tags were configured have none. Without tags, a change of a location invalidates all stable URLs, and any change
-    invalidates all live ones.
+    before tags were configured have none. Without tags, a change of a location invalidates all stable URLs, and any
+    change invalidates all live ones.
 
     Args:
         distribution: its id.

@@ -11,10 +11,9 @@ def paths_of(tags: Iterable[str], *, prefix: str, most: int, live: Iterable[str]
     """Return paths that end in `*` and cover all copies with one of the tags; they cover more if there would be too
     many.
 
-    A stable URL does not tell which locations it uses, so the tag of a location stands for every stable URL. A live
-    URL
-    names a pack by its external id, which no tag contains and an edit may have changed. So every edit covers all
-    live URLs.
+    A stable URL does not tell which locations it uses, so the tag of a location stands for every stable URL. A live URL
+    names a pack by its external id, which no tag contains and an edit may have changed. So every edit covers all live
+    URLs.
 
     Args:
         prefix: start of every path; may contain `{tenant}`.
@@ -47,8 +46,7 @@ def paths_of(tags: Iterable[str], *, prefix: str, most: int, live: Iterable[str]
 def live_paths(live_prefix: str | None, live_host: str | None) -> tuple[str, ...]:
     """Return the paths that cover every live URL.
 
-    At the root of a host, live URLs have no common start, and a distribution does not distinguish hosts. So the path
-    is
+    At the root of a host, live URLs have no common start, and a distribution does not distinguish hosts. So the path is
     everything. An operator can avoid that by purging by tags, or with a prefix for live URLs.
     """
     if live_host is not None:

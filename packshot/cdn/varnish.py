@@ -18,8 +18,7 @@ _UNUSED_TAG = "packshot-doctor"
 class VarnishPurger:
     """All Varnish servers. Each gets a request `PURGE /` with the tags in a header, and answers 200 when it is done.
 
-    `Xkey-Softpurge` marks copies as stale, so that they can still be shown while Packshot is down. `Xkey-Purge`
-    removes
+    `Xkey-Softpurge` marks copies as stale, so that they can still be shown while Packshot is down. `Xkey-Purge` removes
     them. `infra/local-cdn` has a VCL for both.
 
     Args:

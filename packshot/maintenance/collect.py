@@ -282,8 +282,7 @@ def collect_unplanned_portion(site: Site, tenant: str, faults: ItemFaults, *, li
     """Delete up to `limit` unplanned variants of a tenant that is over its budget.
 
     The least recently requested are deleted first, and variants with high demand last. Variants that are planned now
-    stay.
-    A deleted variant is rendered again on the next request.
+    stay. A deleted variant is rendered again on the next request.
     """
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
@@ -343,8 +342,7 @@ def _split_unplanned(
     tx: Tx, site: Site, found: Sequence[UnplannedVariant]
 ) -> tuple[list[UnplannedVariant], list[UnplannedVariant]]:
     """Divide unplanned variants into those without and those with high demand; mark those that are planned now, and
-    omit
-    them.
+    omit them.
     """
     snapshots, change = read_snapshots(tx, {variant.row.pack_id for variant in found}), read_change(tx)
     popular = demand.read_popular(tx, threshold=site.settings.demand_threshold)

@@ -59,8 +59,7 @@ def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str
     """Put a pack's tombstone; return it, and the originals that are erased with the pack.
 
     From now on the pack counts as erased. If the process dies before `order_erasure`, `replay_tombstones` continues
-    within
-    an hour.
+    within an hour.
 
     Raises:
         Invalid: the reason is empty or too long.

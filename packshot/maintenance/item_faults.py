@@ -21,8 +21,7 @@ T = TypeVar("T")
 class ItemFaults:
     """Counts the unforeseen exceptions of each item of one kind of work. For one thread at a time.
 
-    An item has `MAX_FAULTS` attempts in one process. After the last one it has failed and is skipped. Every attempt
-    is
+    An item has `MAX_FAULTS` attempts in one process. After the last one it has failed and is skipped. Every attempt is
     logged with its error id.
 
     Args:

@@ -1,8 +1,7 @@
 """Marks: the sequence position of each tenant, kept outside the database.
 
 The database also records how far it was marked. If it is behind a mark, it was restored from a backup: clients have
-already seen higher sequence numbers. Then a new epoch begins, and the sequence continues far above the mark. A mark
-is
+already seen higher sequence numbers. Then a new epoch begins, and the sequence continues far above the mark. A mark is
 an object `<tenant>/<number>-<epoch>`; the highest number of a tenant counts.
 """
 

@@ -1,9 +1,8 @@
 """Fetch a file from a URL that a client names, or send a webhook to one, without reaching private hosts.
 
-A client could name the address of a cloud's metadata service, a database or another internal host. Therefore the
-host
-is resolved once, all its addresses must be public, and the connection goes to one of these addresses. Each redirect
-is checked in the same way.
+A client could name the address of a cloud's metadata service, a database or another internal host. Therefore the host
+is resolved once, all its addresses must be public, and the connection goes to one of these addresses. Each redirect is
+checked in the same way.
 """
 
 import ipaddress

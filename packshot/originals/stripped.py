@@ -23,8 +23,7 @@ _BYTES_PER_PIECE = 150
 class StrippedOriginals:
     """Finds which pieces of originals remain without their metadata, and opens them for reading.
 
-    A render process reads each original once to find these pieces. A cache in memory holds the lists of pieces that
-    are
+    A render process reads each original once to find these pieces. A cache in memory holds the lists of pieces that are
     used often, but no image data.
     """
 

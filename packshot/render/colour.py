@@ -41,27 +41,20 @@ def to_srgb(picture: Image.Image) -> Image.Image:
 def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]:
     """Convert an image to mode RGB, or RGBA if any pixel is not opaque. May change `picture` itself.
 
-    The ICC profile is applied with relative colorimetric intent and black point compensation. A profile that is
-    broken, or
-    made for other channels, is ignored: grey and RGB then count as sRGB, and CMYK is converted by complement. Pillow
-    reads
-    every CMYK JPEG as inverted, which is how Adobe writes it.
+    The ICC profile is applied with relative colorimetric intent and black point compensation. A profile that is broken,
+    or made for other channels, is ignored: grey and RGB then count as sRGB, and CMYK is converted by complement. Pillow
+    reads every CMYK JPEG as inverted, which is how Adobe writes it.
 
     Samples of more than 8 bits are scaled. Integers are divided by 65535 (4095 in a 12-bit TIFF), or by the highest
-    sample
-    if it is larger.
+    sample if it is larger.
 
-    Floating-point samples define no white. Here the peak is a value that at most one pixel in 256 exceeds. White is
-    the
-    first of 1, 255 and 65535 that is at least a 16th of the peak, else the peak. Samples above white extend the
-    scale up to
-    twice white or twice the peak, instead of being clipped. Negative samples extend it below black alike. NaN counts
-    as 0,
-    infinity as the largest finite sample.
+    Floating-point samples define no white. Here the peak is a value that at most one pixel in 256 exceeds. White is the
+    first of 1, 255 and 65535 that is at least a 16th of the peak, else the peak. Samples above white extend the scale
+    up to twice white or twice the peak, instead of being clipped. Negative samples extend it below black alike. NaN
+    counts as 0, infinity as the largest finite sample.
 
     Returns:
-        The image, and the transform from its RGB space to sRGB; None if the image is sRGB. Callers that scale the
-        image
+        The image, and the transform from its RGB space to sRGB; None if the image is sRGB. Callers that scale the image
         down apply the transform afterwards, which is much faster than for a whole original.
     """
     profile = picture.info.get("icc_profile") or b""

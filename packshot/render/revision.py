@@ -1,10 +1,8 @@
 """Number the decoder changes that alter the pixels of some originals.
 
-A stored variant never changes under its key. So each such change gets a number, the decode revision. Ingest stores
-the
-number of the last change that affects an original, and the fingerprint contains it. Variants of affected originals
-get new
-keys, and all others keep theirs.
+A stored variant never changes under its key. So each such change gets a number, the decode revision. Ingest stores the
+number of the last change that affects an original, and the fingerprint contains it. Variants of affected originals get
+new keys, and all others keep theirs.
 """
 
 from enum import IntEnum

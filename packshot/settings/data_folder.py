@@ -26,8 +26,7 @@ def make_private(settings: Settings) -> list[str]:
     """Create the data folder and remove all rights of other users on it; return a sentence for each failure.
 
     A folder that also holds other files keeps its mode, because those may be meant for other users; only Packshot's
-    files
-    in it become private. Deeper levels need no change, because other users cannot reach them.
+    files in it become private. Deeper levels need no change, because other users cannot reach them.
 
     Raises:
         BadSettings: the group for the variants does not exist, or this user is not a member of it.

@@ -46,9 +46,8 @@ def _limits_along(root: Path, path: str, name: str) -> list[int]:
 def render_memory_bytes(memory: int, processes: int) -> int:
     """Return the memory limit of each of `processes` render processes on a machine with `memory` bytes.
 
-    A quarter of the memory, at least 512 MiB, stays free for the application and other programs. The rest is
-    divided.
-    A process gets at least 512 MiB, which a photograph of 24 megapixels needs, and at most 4 GiB.
+    A quarter of the memory, at least 512 MiB, stays free for the application and other programs. The rest is divided. A
+    process gets at least 512 MiB, which a photograph of 24 megapixels needs, and at most 4 GiB.
     """
     rest = memory - max(memory // 4, _MIN_PROCESS_BYTES)
     return min(max(rest // processes, _MIN_PROCESS_BYTES), _MAX_PROCESS_BYTES)

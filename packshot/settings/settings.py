@@ -55,8 +55,8 @@ from packshot.settings.types import (
 class Settings(BaseSettings):
     """The settings of an installation.
 
-    The constructor uses only its arguments and the defaults; `load_settings` reads the environment.
-    The descriptions are the text of `docs/configuration.md`.
+    The constructor uses only its arguments and the defaults; `load_settings` reads the environment. The descriptions
+    are the text of `docs/configuration.md`.
 
     Raises:
         pydantic.ValidationError: a value given directly is not valid.

@@ -31,9 +31,8 @@ class AlreadyThere(Exception):
 class DamagedObject(OSError):
     """The object under a key is not what was put there: its bytes differ, or its metadata is not readable.
 
-    Reading it again gives the same result. (A store that breaks off is an outage, a plain `OSError`.) An object
-    whose key
-    is computed from its content can be made again.
+    Reading it again gives the same result. (A store that breaks off is an outage, a plain `OSError`.) An object whose
+    key is computed from its content can be made again.
     """
 
 
@@ -130,8 +129,7 @@ class DirectAccess(Protocol):
         """Copy an object that a client put into the file `into`; return its size and SHA-256.
 
         The object is read once, so the digest always belongs to the bytes in the file, even if the client puts other
-        bytes
-        at the same time.
+        bytes at the same time.
 
         Raises:
             NoSuchObject: no object exists under that key.
@@ -177,12 +175,9 @@ class ObjectStore(Protocol):
     """Bytes under keys. Every method may be called from any thread or process.
 
     Every method raises `ValueError` for a key that breaks the rules of `check_key`, and `OSError` for an outage: a
-    store
-    that is down never reports that an object does not exist. Methods that read raise `DamagedObject` if the body is
-    not
-    what was put; `head` notices only what shows without reading the bytes. A key must not be the folder of another
-    key
-    ("a" beside "a/b"), because some stores cannot keep both.
+    store that is down never reports that an object does not exist. Methods that read raise `DamagedObject` if the body
+    is not what was put; `head` notices only what shows without reading the bytes. A key must not be the folder of
+    another key ("a" beside "a/b"), because some stores cannot keep both.
     """
 
     @property
@@ -235,8 +230,7 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 
-        The prefix is text, not a folder: "a/b" finds "a/b" and "a/bc/d"; "" finds all. Objects that are put or
-        deleted
+        The prefix is text, not a folder: "a/b" finds "a/b" and "a/bc/d"; "" finds all. Objects that are put or deleted
         meanwhile may be included or not.
         """
         ...
@@ -251,9 +245,8 @@ class ObjectStore(Protocol):
     def as_file(self, key: str) -> AbstractContextManager[Path]:
         """Provide the body as a file on this machine for the block, for a render process to read.
 
-        The file must not be written to. A remote object is fetched for it in chunks, never whole into memory, and
-        the file is
-        removed afterwards.
+        The file must not be written to. A remote object is fetched for it in chunks, never whole into memory, and the
+        file is removed afterwards.
 
         Raises:
             NoSuchObject: no object exists under that key.
@@ -264,9 +257,8 @@ class ObjectStore(Protocol):
 def check_key(key: str) -> str:
     """Return `key` if it is a valid key.
 
-    A key is segments of `[a-z0-9][a-z0-9._-]*`, each of at most 200 characters
-    and without "..", joined by "/", with at most 512 characters in all. Only lower case, because
-    some file systems ignore case.
+    A key is segments of `[a-z0-9][a-z0-9._-]*`, each of at most 200 characters and without "..", joined by "/", with at
+    most 512 characters in all. Only lower case, because some file systems ignore case.
 
     Raises:
         ValueError: it is not valid.

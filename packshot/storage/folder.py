@@ -38,11 +38,9 @@ STALE_SECONDS = 3600.0
 class FolderStore:
     """An `ObjectStore` in one folder of one machine.
 
-    Threads and processes may share the folder. It needs a file system with hard links and `flock`; use S3 instead of
-    a
+    Threads and processes may share the folder. It needs a file system with hard links and `flock`; use S3 instead of a
     network share between machines. If the root is missing, or is another folder than at start (a mount point without
-    its
-    mount), every access is an outage, `OSError`: its objects must not be taken for missing.
+    its mount), every access is an outage, `OSError`: its objects must not be taken for missing.
 
     Args:
         root: the folder; created if missing. Nothing else should write to it.

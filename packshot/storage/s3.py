@@ -36,8 +36,7 @@ class S3Store:
     """An `ObjectStore` in one bucket. Credentials come from the usual AWS chain.
 
     The store must support conditional writes (AWS, SeaweedFS, MinIO, R2, Ceph do); `check_store` verifies that. An
-    object
-    is put in a single request, so the largest has 5 GiB. A versioned bucket keeps the bytes of deleted objects.
+    object is put in a single request, so the largest has 5 GiB. A versioned bucket keeps the bytes of deleted objects.
 
     Args:
         prefix: text before every key in the bucket, such as "i/".
@@ -138,8 +137,7 @@ class S3Store:
     def open(self, key: str) -> Opened:
         """Open the object for reading in chunks; the caller closes it.
 
-        Reading raises `OSError` if the store stops sending, and `DamagedObject` if the bytes are wrong. Wrong bytes
-        are
+        Reading raises `OSError` if the store stops sending, and `DamagedObject` if the bytes are wrong. Wrong bytes are
         noticed before the last chunk is returned.
 
         Raises:
@@ -295,9 +293,8 @@ def _is_key(text: str) -> bool:
 def _in_order(keys: Iterable[str], start: int) -> Iterator[str]:
     """Sort keys by their characters that a store lists folder by folder.
 
-    AWS lists "a-b" before "a/b"; SeaweedFS lists the folder "a" first. Only a name that begins with the folder's
-    name and
-    "-" or "." belongs before the folder's keys, and a store lists it right after them.
+    AWS lists "a-b" before "a/b"; SeaweedFS lists the folder "a" first. Only a name that begins with the folder's name
+    and "-" or "." belongs before the folder's keys, and a store lists it right after them.
 
     Args:
         start: where in each key the name of the folder starts.

@@ -50,8 +50,7 @@ def load_sidecar(key: str, text: bytes) -> Stored:
 def read_sidecar(key: str, path: Path, body: BinaryIO) -> Stored | None:
     """Return the sidecar's content for the open `body`; None: the object was deleted or replaced meanwhile.
 
-    Readers take no lock. A sidecar changes only while no body exists. So if the opened file is still at its path
-    after
+    Readers take no lock. A sidecar changes only while no body exists. So if the opened file is still at its path after
     the sidecar was read, the sidecar belongs to that file.
 
     Raises:

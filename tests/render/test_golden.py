@@ -1,8 +1,7 @@
 """From the query of a URL to the finished file: position, type and size.
 
 The originals are drawn and stored in all eight EXIF orientations. Expected values are calculated here in floating
-point,
-without the code under test. Type and size are read from the headers of the files.
+point, without the code under test. Type and size are read from the headers of the files.
 """
 
 from collections.abc import Iterator

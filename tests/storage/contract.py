@@ -1,8 +1,7 @@
 """The contract of every object store. A test module subclasses `StoreContract`.
 
 It provides two fixtures. `reopen` is a picklable callable that returns the same store again, in this or another
-process. `overwrite` puts other bytes under a key without the store, like a failing disk or a wrong command. The
-store
+process. `overwrite` puts other bytes under a key without the store, like a failing disk or a wrong command. The store
 is empty when a test begins.
 """
 

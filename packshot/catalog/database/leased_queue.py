@@ -1,8 +1,8 @@
 """The mechanism of every queue: which rows are due, who may work on them, and how they are released.
 
-Orders, URL imports, erasures, purges and webhook deliveries are queues. A claim takes the lease of a row.
-When a process dies, its leases run out, and another process claims the rows.
-Only the claim that holds the lease may change a row.
+Orders, URL imports, erasures, purges and webhook deliveries are queues. A claim takes the lease of a row. When a
+process dies, its leases run out, and another process claims the rows. Only the claim that holds the lease may change a
+row.
 
 The clock, `Tx.now`, may move back. So a row is also due if its due time lies further ahead than its queue ever plans.
 A lease is also over if it ends further ahead than its queue ever leases a row.

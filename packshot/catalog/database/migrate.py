@@ -40,8 +40,8 @@ def check(catalog: Catalog) -> None:
 def is_current(catalog: Catalog) -> bool:
     """Return whether the database is at the newest step of this release, or at a step of a later release.
 
-    This release works with the steps of a later one until its last process is restarted.
-    So an upgrade needs no downtime; see docs/operating.md.
+    This release works with the steps of a later one until its last process is restarted. So an upgrade needs no
+    downtime; see docs/operating.md.
     """
     with catalog.read_system() as tx:
         at = MigrationContext.configure(tx.connection).get_current_revision()

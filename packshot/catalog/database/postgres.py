@@ -1,13 +1,10 @@
 """Connections to PostgreSQL with a time limit for every answer.
 
-The server ends slow statements and lock waits itself. A server that is stopped or unreachable ends nothing, while
-the
+The server ends slow statements and lock waits itself. A server that is stopped or unreachable ends nothing, while the
 kernel of its machine may still confirm what is sent to it. So the client has limits of its own.
 
-The server's limits are session parameters, sent when the session starts. A connection pooler such as PgBouncer
-refuses
-or drops them, and in its transaction mode they would reach other clients. Behind a pooler, each transaction sets
-them
+The server's limits are session parameters, sent when the session starts. A connection pooler such as PgBouncer refuses
+or drops them, and in its transaction mode they would reach other clients. Behind a pooler, each transaction sets them
 for itself, which costs one more round trip.
 """
 

@@ -1,7 +1,6 @@
 """The change feed: changed and deleted packs and locations, ordered by sequence number.
 
-A changed pack or location appears once, at its latest number. Deletions appear as rows of `deletions`, which are
-kept
+A changed pack or location appears once, at its latest number. Deletions appear as rows of `deletions`, which are kept
 for a limited time. A page reads each of the three tables by an index.
 """
 

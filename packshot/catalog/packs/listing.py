@@ -84,8 +84,7 @@ def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
     """Return whether a pack has failed variants, pending ones, or neither.
 
     Only planned variants count. An unplanned variant that cannot be rendered, such as one with a huge blur, says
-    nothing
-    about the pack.
+    nothing about the pack.
     """
     failed = (
         sa.select(variants.c.pack_id)

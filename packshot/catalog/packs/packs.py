@@ -256,8 +256,8 @@ def get_original(tx: Tx, sha256: str) -> Original:
 def announce_original(tx: Tx, original: Original) -> None:
     """Record an original before its bytes are stored. Missing values of a known original are filled in.
 
-    Values that come from its pixels are replaced, because the decoder may have changed.
-    Until a pack location uses the original, its grace period counts from now.
+    Values that come from its pixels are replaced, because the decoder may have changed. Until a pack location uses the
+    original, its grace period counts from now.
     """
     learnt = ("quality", "decoding_seconds")
     decoded = ("width", "height", "alpha", "frames", "thumbhash", "dominant_color", "decode_revision")

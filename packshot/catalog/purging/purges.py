@@ -102,8 +102,7 @@ def order_purge(
     """Write a purge of the copies with one of these tags.
 
     A queued purge of the same tags is reused and gets this cause. A running one is not: it may have been sent before
-    this
-    change.
+    this change.
 
     Args:
         job_id: the job that consists of this purge, which is then not shared.

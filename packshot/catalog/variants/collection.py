@@ -1,9 +1,7 @@
 """Superseded variants and unused originals, and their deletion.
 
-A variant changes from superseded to COLLECTING under the lock of the tenant's configuration. Its row and its object
-are
-deleted under the lock of the row. A render of the same variant takes the same lock, so no READY row lacks its
-object.
+A variant changes from superseded to COLLECTING under the lock of the tenant's configuration. Its row and its object are
+deleted under the lock of the row. A render of the same variant takes the same lock, so no READY row lacks its object.
 """
 
 from collections.abc import Collection, Sequence

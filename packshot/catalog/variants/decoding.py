@@ -1,7 +1,6 @@
 """Results of decoding originals: CPU seconds, or the refusal.
 
-A few bytes can take long to decode, so each original keeps its own cost. A refusal is kept for a limited time, so
-that
+A few bytes can take long to decode, so each original keeps its own cost. A refusal is kept for a limited time, so that
 no other variant and no other process retries at once.
 """
 

@@ -1,7 +1,6 @@
 """Demand: counts of the requests that the fallback had to render, by location.
 
-The table has a bounded size for any number of different requests. It keeps the most frequent requests, and the
-latest,
+The table has a bounded size for any number of different requests. It keeps the most frequent requests, and the latest,
 so that new requests can gain a count.
 """
 

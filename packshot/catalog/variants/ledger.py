@@ -211,8 +211,7 @@ def _has_key(key: Key) -> sa.ColumnElement[bool]:
 def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     """Write rows for variants that will be rendered. Existing rows stay, but count as planned.
 
-    An unplanned variant is PENDING until its result is recorded, even if it was READY before. So the collector does
-    not
+    An unplanned variant is PENDING until its result is recorded, even if it was READY before. So the collector does not
     delete it meanwhile.
 
     Returns:
@@ -329,9 +328,8 @@ def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
 def supersede(tx: Tx, now: Mapping[str, Current]) -> None:
     """Mark variants that the packs' URLs no longer yield, and unmark those that they yield again; `Current.has` in SQL.
 
-    Planned variants are marked row by row. Unplanned variants are current as long as their image is, so one
-    statement marks
-    all of an image. So an edit needs the same number of statements for any number of unplanned variants.
+    Planned variants are marked row by row. Unplanned variants are current as long as their image is, so one statement
+    marks all of an image. So an edit needs the same number of statements for any number of unplanned variants.
 
     Args:
         now: what is current, by pack.

@@ -1,7 +1,6 @@
 """The bytes that unplanned variants use, and their limits.
 
-Each tenant has a budget in bytes. A render on demand adds its bytes in the transaction that records it. The
-collector
+Each tenant has a budget in bytes. A render on demand adds its bytes in the transaction that records it. The collector
 subtracts what it deletes. It also recounts everything from time to time, which corrects errors after a crash.
 """
 

@@ -1,7 +1,6 @@
 """Pause, resume, cancel and retry jobs.
 
-Locks are taken in one order. The tenant's sequence number comes first, so that no other transaction enqueues the
-same
+Locks are taken in one order. The tenant's sequence number comes first, so that no other transaction enqueues the same
 packs for another job meanwhile. Then come orders, as a worker locks them, then URL imports, as a fetcher locks them,
 and last the job.
 

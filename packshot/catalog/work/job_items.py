@@ -1,9 +1,7 @@
 """A job's items, one for each pack, each with the sequence number of its order.
 
-When a pack is finished at that number or a later one, its items are finished. So the render of an edit also advances
-a
-bulk job that needs the same pack. A finished item holds its counts. They are added to the job in batches, so that
-the
+When a pack is finished at that number or a later one, its items are finished. So the render of an edit also advances a
+bulk job that needs the same pack. A finished item holds its counts. They are added to the job in batches, so that the
 job's row is not locked for each pack.
 """
 
@@ -68,8 +66,8 @@ def enqueue_packs(
 ) -> bool:
     """Enqueue packs for a job. Returns whether it was done.
 
-    It locks orders before the job, as a worker does that finishes a pack.
-    It enqueues nothing if the job was stopped or got this portion meanwhile, and skips packs that were deleted.
+    It locks orders before the job, as a worker does that finishes a pack. It enqueues nothing if the job was stopped or
+    got this portion meanwhile, and skips packs that were deleted.
 
     Args:
         totals: the number of variants that the job needs of each pack, in rendering order.

@@ -1,7 +1,6 @@
 """Visit a job's packs in portions, the last modified first.
 
-A job's cursor is a sequence number; the job has not visited the packs below it. An edit moves a pack beyond the
-cursor.
+A job's cursor is a sequence number; the job has not visited the packs below it. An edit moves a pack beyond the cursor.
 Then the pack becomes a deferred pack of every job that has not visited it.
 """
 

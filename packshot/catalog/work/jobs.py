@@ -182,8 +182,8 @@ def create_job(
 ) -> Job:
     """Write a job and return it.
 
-    With `whole_tenant`, the dispatcher enqueues the packs in portions.
-    Otherwise the caller enqueues them in the same transaction.
+    With `whole_tenant`, the dispatcher enqueues the packs in portions. Otherwise the caller enqueues them in the same
+    transaction.
     """
     job_id = secrets.token_hex(12)
     # Packs that are edited from now on become its deferred packs. New packs get orders of their own.

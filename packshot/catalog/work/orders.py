@@ -1,7 +1,6 @@
 """Orders: packs whose variants must be brought up to date.
 
-A pack has one row. Each order raises `wanted_seq`. Finishing the pack raises `rendered_seq` to the `wanted_seq` of
-the
+A pack has one row. Each order raises `wanted_seq`. Finishing the pack raises `rendered_seq` to the `wanted_seq` of the
 claim. So ten edits lead to one render of the latest state, and a doorbell may arrive late, twice or never.
 """
 

@@ -61,8 +61,7 @@ class Coded:
 class Coder:
     """Encode a sequence of frames, and choose their colour tables.
 
-    Frames share the global table while it has room for their colours. A frame with too many colours for it gets a
-    local
+    Frames share the global table while it has room for their colours. A frame with too many colours for it gets a local
     table. A frame of more than 256 colours gets the nearest of colours that are chosen from a sample.
 
     Args:

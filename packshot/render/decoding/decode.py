@@ -1,7 +1,6 @@
 """Decode an original to 8 bits per channel. Rotation and conversion to sRGB are left to the caller.
 
-Originals are hostile input. The header is checked before any pixel is decoded, and decoding belongs in a render
-process
+Originals are hostile input. The header is checked before any pixel is decoded, and decoding belongs in a render process
 that may die.
 """
 

@@ -61,8 +61,7 @@ def render_all(
 ) -> Iterator[Rendered | PackshotError]:
     """Decode `original` now, and return an iterator of one outcome per drawing.
 
-    Outcomes come in the order of `drawings`, and each is drawn when it is requested. A refusal takes the place of
-    its
+    Outcomes come in the order of `drawings`, and each is drawn when it is requested. A refusal takes the place of its
     drawing, and the others continue. If the original itself is refused, each drawing gets that refusal.
 
     Args:

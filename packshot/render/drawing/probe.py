@@ -111,9 +111,8 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
 def dominant_color(picture: Image.Image) -> str | None:
     """Return the mean of the most common group of colours in an RGB or RGBA image; None if no pixel counts.
 
-    Each channel has 8 ranges, so there are 512 groups. They are counted on a thumbnail. Pixels with an alpha below
-    128 do
-    not count.
+    Each channel has 8 ranges, so there are 512 groups. They are counted on a thumbnail. Pixels with an alpha below 128
+    do not count.
     """
     pixels = picture.resize(_sampled(picture), _BOX).convert("RGBA").tobytes()
     seen = [pixels[at : at + 3] for at in range(0, len(pixels), 4) if pixels[at + 3] >= 128]

@@ -1,8 +1,7 @@
 """Keep the last decoded original of a render process, because clients often request several variants of one pack.
 
-Examples are a page with several sizes of an image, or an editor who tries crops. Each request is a render of its
-own, and
-decoding takes half of its time.
+Examples are a page with several sizes of an image, or an editor who tries crops. Each request is a render of its own,
+and decoding takes half of its time.
 """
 
 import hashlib

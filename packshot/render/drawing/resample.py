@@ -1,7 +1,6 @@
 """Resample a box of an image with a Lanczos filter, from a smaller copy of the image where that suffices.
 
-The copies are called levels: the original at full, half, quarter … size. The level of a drawing depends only on its
-box
+The copies are called levels: the original at full, half, quarter … size. The level of a drawing depends only on its box
 and size, and the pixels of a level only on the original. So a drawing's pixels do not depend on other drawings.
 """
 
@@ -134,8 +133,7 @@ def levels_of(original: bytes, limits: Limits) -> Levels:
 def level_factor(box: Size, size: Size) -> int:
     """Return the factor of the level from which `box` is sampled to `size`, both upright.
 
-    It is the smallest level in which the box still has at least 1.6 times the size on both axes. Then the result
-    hardly
+    It is the smallest level in which the box still has at least 1.6 times the size on both axes. Then the result hardly
     differs from one that is sampled from the original.
 
     >>> level_factor(Size(4000, 2250), Size(960, 540))

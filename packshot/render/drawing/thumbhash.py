@@ -1,7 +1,6 @@
 """Compute a ThumbHash: about 25 bytes that decode to a blurred placeholder.
 
-The format is by Evan Wallace (https://evanw.github.io/thumbhash). Existing packages need an old Pillow, have no
-wheels
+The format is by Evan Wallace (https://evanw.github.io/thumbhash). Existing packages need an old Pillow, have no wheels
 for newer Python versions, or round differently from the original code.
 """
 

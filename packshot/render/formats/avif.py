@@ -10,9 +10,8 @@ def with_sizes(data: bytes) -> bytes:
     The standard requires the property, and libavif refuses a file without it. Some old encoders left it out.
 
     Returns:
-        The file with the larger `meta` box at its end, so that no other offset changes. A `free` box replaces the
-        old one.
-        `data` itself if no property is missing.
+        The file with the larger `meta` box at its end, so that no other offset changes. A `free` box replaces the old
+        one. `data` itself if no property is missing.
     """
     meta = find_box(data, 0, len(data), META)
     links = find_box(data, 0, len(data), META, (b"iprp", 0), (b"ipma", 0))

@@ -85,9 +85,8 @@ def _expanded(data: bytes, runs: Runs) -> tuple[bytes, bool]:
     """Decompress the rows, and return whether runs cover each of them.
 
     Returns:
-        One byte per pixel, rows in the file's order, each padded to a multiple of four bytes. If the file ends
-        within a row,
-        that row and all further ones are missing.
+        One byte per pixel, rows in the file's order, each padded to a multiple of four bytes. If the file ends within a
+        row, that row and all further ones are missing.
     """
     width, height, nibbles = runs.width, runs.height, runs.is_nibbles
     stride = (width + 3) // 4 * 4

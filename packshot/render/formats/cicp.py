@@ -1,8 +1,7 @@
 """Build ICC profiles for images that describe their colours without one.
 
 AVIF and HEIC store code points of ITU-T H.273 in an `nclx` box, PNG stores them in `cICP`. Older PNG files store a
-gamma
-(`gAMA`) and primaries (`cHRM`).
+gamma (`gAMA`) and primaries (`cHRM`).
 """
 
 import math

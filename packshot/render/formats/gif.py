@@ -1,7 +1,6 @@
 """Read GIF blocks, and compose the frames as browsers do.
 
-Pillow enlarges the canvas for later frames, counts frames slowly, and fills cleared areas with a colour where
-browsers
+Pillow enlarges the canvas for later frames, counts frames slowly, and fills cleared areas with a colour where browsers
 leave them transparent. So this module reads the blocks, and Pillow decodes single frames.
 """
 

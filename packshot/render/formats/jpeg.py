@@ -135,15 +135,12 @@ def ends_early(data: bytes, source: JpegImageFile) -> bool:
     The scans do not cover every bit of every coefficient of every component. The standard allows that, but no known
     encoder does it.
 
-    Pixels that the last scan lacks are mid-grey in the lower right corner. If that corner is grey, or if several
-    scans
+    Pixels that the last scan lacks are mid-grey in the lower right corner. If that corner is grey, or if several scans
     contribute to it, more entropy-coded data are inserted before the end marker, and the image is decoded again. A
-    complete
-    image ignores them, so the pixels stay equal. Few complete images need this second decoding.
+    complete image ignores them, so the pixels stay equal. Few complete images need this second decoding.
 
     Not detected: less than one missing block, and in a progressive JPEG the end of the last scan, which holds the
-    lowest bit
-    of each coefficient.
+    lowest bit of each coefficient.
 
     Args:
         data: the file.
@@ -199,8 +196,7 @@ def _decoded(data: bytes, scale: int) -> bytes:
 def estimated_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
     """Return the libjpeg quality, 1 to 100, whose quantisation tables are closest to the given ones.
 
-    Tables that libjpeg has scaled from the standard tables yield exactly their quality. Other tables, such as those
-    of
+    Tables that libjpeg has scaled from the standard tables yield exactly their quality. Other tables, such as those of
     cameras or Photoshop, yield the quality with the nearest geometric mean of the quantisation steps.
 
     Args:

@@ -43,9 +43,8 @@ def orientation(source: ImageFile) -> int:
 def tiff_orientation(source: TiffImageFile) -> int:
     """Return the orientation, 1 to 8, of an unloaded TIFF that Pillow does not apply itself.
 
-    Pillow applies the orientation tag. It would also apply some forms of the XMP orientation, so this function
-    removes the
-    XMP from `source.info`.
+    Pillow applies the orientation tag. It would also apply some forms of the XMP orientation, so this function removes
+    the XMP from `source.info`.
     """
     value = 1 if ExifTags.Base.Orientation in source.tag_v2 else _xmp_orientation(source)
     source.info.pop("xmp", None)
@@ -55,8 +54,7 @@ def tiff_orientation(source: TiffImageFile) -> int:
 def credit_exif(source: ImageFile) -> bytes | None:
     """Return EXIF data that hold only the credits of an original; None if it has none.
 
-    `Artist` holds the creator and, after a slash, the credit line. `Copyright` holds the copyright notice. EXIF
-    takes
+    `Artist` holds the creator and, after a slash, the credit line. `Copyright` holds the copyright notice. EXIF takes
     precedence over IPTC, and IPTC over XMP. Each value is one line of UTF-8 text, at most 200 characters long.
     """
     exif = Image.Exif()

@@ -1,7 +1,6 @@
 """Reduce a PNG to the valid chunks that its pixels need.
 
-Ancillary chunks that are broken, repeated, misplaced or unused are dropped, as in browsers, so metadata never make
-an
+Ancillary chunks that are broken, repeated, misplaced or unused are dropped, as in browsers, so metadata never make an
 image unreadable. Critical chunks stay unchanged, so the reader finds damage in them.
 """
 

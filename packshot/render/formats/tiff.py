@@ -1,9 +1,7 @@
 """Read the TIFF layouts that Pillow decodes correctly, and refuse all others by name.
 
-TIFF allows more combinations of channels, bit depths and codecs than any reader supports. Pillow decodes some
-wrongly
-without an error, and calls others damaged. So this module lists the correct ones. A test compares the pixels of
-every
+TIFF allows more combinations of channels, bit depths and codecs than any reader supports. Pillow decodes some wrongly
+without an error, and calls others damaged. So this module lists the correct ones. A test compares the pixels of every
 layout, listed or not, with those that were written.
 """
 

@@ -1,8 +1,7 @@
 """Find damaged strips or tiles of a TIFF's first image that libtiff accepts.
 
-libtiff stops reading a deflate or LZMA stream at its last pixel, before the checksum at its end. It fills missing
-rows of
-fax data, and libjpeg fills missing data of a JPEG strip. LZW, PackBits, Zstandard and uncompressed data have no
+libtiff stops reading a deflate or LZMA stream at its last pixel, before the checksum at its end. It fills missing rows
+of fax data, and libjpeg fills missing data of a JPEG strip. LZW, PackBits, Zstandard and uncompressed data have no
 checksum:
 libtiff refuses short strips, and changed bytes cannot be noticed.
 """

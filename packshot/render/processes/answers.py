@@ -1,8 +1,7 @@
 """Read the answers of render processes without trusting them.
 
 Answers are pickles, and a pickle can call any function. An image that takes over a render process must not take over
-the
-application too. So only the classes of genuine answers are read.
+the application too. So only the classes of genuine answers are read.
 """
 
 import enum

@@ -1,8 +1,7 @@
 """Confine a render process before it reads an original: no network, no other processes, few files, no privileges.
 
 Best effort: `confine` skips what the kernel does not support, and returns what is in force. Confinement comes before
-the
-first job, because a process that has been taken over cannot be confined.
+the first job, because a process that has been taken over cannot be confined.
 """
 
 import ctypes

@@ -1,8 +1,7 @@
 """Start render processes and their helpers without the secrets in this process's environment.
 
 The environment holds tokens, keys of object stores and passwords. A process keeps its initial environment in its
-memory,
-even if it changes it later. So each process starts as a short program that replaces itself.
+memory, even if it changes it later. So each process starts as a short program that replaces itself.
 """
 
 import multiprocessing.util

@@ -73,9 +73,8 @@ class Pulse:
 class Places:
     """The number of process slots that one tenant, one original and all slow renders may use at once.
 
-    A render counts the renders of its own lane and of more urgent lanes. So bulk work does not delay an urgent
-    render of the
-    same tenant.
+    A render counts the renders of its own lane and of more urgent lanes. So bulk work does not delay an urgent render
+    of the same tenant.
     """
 
     process_slots: int

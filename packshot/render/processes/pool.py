@@ -126,9 +126,8 @@ class Renderer:
     ) -> list[Rendered | PackshotError]:
         """Render drawings. Return one outcome per drawing, in their order; a refusal is an outcome.
 
-        On demand, an original that could not be decoded while this call waited is refused at once. Earlier failures
-        are stored in
-        the catalog.
+        On demand, an original that could not be decoded while this call waited is refused at once. Earlier failures are
+        stored in the catalog.
 
         Args:
             original: bytes, or a file that the render process reads.

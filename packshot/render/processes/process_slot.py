@@ -57,9 +57,8 @@ class ProcessDied(Exception):
 def render_context() -> BaseContext:
     """Return the `multiprocessing` context of render processes, whose answers are not trusted.
 
-    It uses a fork server with a clean environment if the platform has one. Forking this process would copy the locks
-    of its
-    threads, its connections and its secrets.
+    It uses a fork server with a clean environment if the platform has one. Forking this process would copy the locks of
+    its threads, its connections and its secrets.
     """
     keep_secrets_from_children()
     distrust_children()
@@ -73,11 +72,9 @@ def render_context() -> BaseContext:
 class ProcessSlot:
     """A process slot: a pool of one process, which starts with the first job.
 
-    Each process has its own pool for two reasons. The workers of a pebble pool share a pipe and its locks, so a
-    process killed
-    at the wrong moment would block all others. And a pool whose idle worker was killed refuses all further jobs.
-    Here, either
-    costs one process, and the next job starts another.
+    Each process has its own pool for two reasons. The workers of a pebble pool share a pipe and its locks, so a process
+    killed at the wrong moment would block all others. And a pool whose idle worker was killed refuses all further jobs.
+    Here, either costs one process, and the next job starts another.
     """
 
     def __init__(self, context: BaseContext, limits: Limits, folders: Sequence[Path] | None = None) -> None:

@@ -1,8 +1,7 @@
 """Remove the metadata of an original without encoding it again.
 
 Pixels, colour profile and orientation stay. EXIF, XMP, IPTC, comments, thumbnails and everything after the image are
-removed. Parts are kept by an allow list, so unknown parts are removed too. If the tenant keeps credits, they stay as
-in
+removed. Parts are kept by an allow list, so unknown parts are removed too. If the tenant keeps credits, they stay as in
 its variants: as the EXIF tags `Artist` and `Copyright`.
 
 The result is a list of pieces, see `packshot.render.stripping.pieces`.

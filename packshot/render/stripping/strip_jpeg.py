@@ -1,7 +1,6 @@
 """Strip JPEG files, which are sequences of segments and scans.
 
-The entropy-coded data of a scan stay up to the next marker. Bytes after the last pixel stay too, because only
-decoding
+The entropy-coded data of a scan stay up to the next marker. Bytes after the last pixel stay too, because only decoding
 could find the end of the codes.
 """
 

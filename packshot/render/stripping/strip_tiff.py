@@ -1,10 +1,8 @@
 """Strip TIFF files in place, because they contain offsets from the file's beginning.
 
 These parts stay: the header, the directories with the tags that decoders read, the values of these tags, and the
-strips,
-tiles and tables that they point to. All other bytes become zero, so nothing remains in a gap, after the image, or in
-an
-unreachable directory. The file keeps its length.
+strips, tiles and tables that they point to. All other bytes become zero, so nothing remains in a gap, after the image,
+or in an unreachable directory. The file keeps its length.
 """
 
 from bisect import bisect_right
