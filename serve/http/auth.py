@@ -217,7 +217,8 @@ def _key_id(token: str) -> object:
     """Return the id of the key that signed a JWT.
 
     Raises:
-        UnknownToken: the algorithm uses no public key. jwt.PyJWTError: this is no JWT.
+        UnknownToken: the algorithm uses no public key.
+        jwt.PyJWTError: this is no JWT.
     """
     header = jwt.get_unverified_header(token)
     if header.get("alg") not in PUBLIC_KEY_ALGORITHMS:
