@@ -26,7 +26,7 @@ from resolvers.jobs import check_pack_ids, read_existing_packs
 from resolvers.orders import single_pack_id
 
 # Packs of one job. They are activated together, and until then no other change of configuration can begin.
-MOST_AT_ONCE, AT_ONCE = 1000, 100
+MAX_PACKS, DEFAULT_PACKS = 1000, 100
 
 
 def list_purges(caller: Caller, *, first: int, after: str | None, total: bool = True) -> Page[Purge]:
@@ -95,11 +95,11 @@ def refresh_older_than(
         BadState: another change is pending.
     """
     caller.check(TokenScope.JOBS_WRITE)
-    if not 1 <= limit <= MOST_AT_ONCE:
+    if not 1 <= limit <= MAX_PACKS:
         raise Limit(
             "Too many packs, or none.",
             field=("limit",),
-            expected=f"1 to {MOST_AT_ONCE}; then the next ones",
+            expected=f"1 to {MAX_PACKS}; then the next ones",
             got=limit,
         )
     with caller.site.catalog.read(caller.tenant) as tx:
@@ -129,7 +129,7 @@ def _choose(
 ) -> list[str]:
     chosen: list[str] = []
     for portion in render_age.iterate_oldest(
-        tx, before, pack_ids=pack_ids, location=location, portion=max(limit, AT_ONCE)
+        tx, before, pack_ids=pack_ids, location=location, portion=max(limit, DEFAULT_PACKS)
     ):
         old = _find_old(caller, tx, before, portion, location)
         for pack_id in portion:

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-MOVING_PIXELS = 20_000_000
+ANIMATED_PIXELS = 20_000_000
 """Pixels of an animation, over all frames, that may take as long as one still image."""
 
 DECODING_SHARE = 0.25
@@ -20,7 +20,7 @@ class Limits:
         max_frames_pixels: pixels of an animation over all its frames.
         max_frames: number of frames of an animation.
         seconds: wall-clock time for decoding, and again for each drawing. An animation gets it for every
-        `MOVING_PIXELS`.
+        `ANIMATED_PIXELS`.
             0 means no limit.
         memory_bytes: address space or resident memory of one render process; 0 means no limit.
         watched: whether the parent process limits resident memory by polling every 50 ms, on systems that cannot
@@ -42,7 +42,7 @@ class Limits:
         Args:
             pixels: pixels of all frames of an animation; 0 for a still image.
         """
-        return self.seconds * max(1.0, pixels / MOVING_PIXELS)
+        return self.seconds * max(1.0, pixels / ANIMATED_PIXELS)
 
     def decoding_seconds_for(self, pixels: int) -> float:
         """Return the CPU seconds for decoding a new original; 0 means no limit.

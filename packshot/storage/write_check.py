@@ -12,7 +12,7 @@ FOLDER = "packshot.check"
 CHECK_METADATA = Metadata("application/octet-stream", "no-store", ("packshot", "t:check"))
 # Older objects were left by a process that was killed.
 STALE = timedelta(hours=1)
-_MOST_STALE = 100
+_MAX_STALE = 100
 
 
 class WrongBytes(OSError):
@@ -53,7 +53,7 @@ class WriteCheck:
 
     def _sweep(self) -> None:
         """Delete what killed processes left."""
-        for key in list(islice(self._store.list(f"{FOLDER}/"), _MOST_STALE)):
+        for key in list(islice(self._store.list(f"{FOLDER}/"), _MAX_STALE)):
             stored = self._store.head(key)
             if stored is not None and datetime.now(UTC) - stored.modified_at > STALE:
                 self._store.delete(key)

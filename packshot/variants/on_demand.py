@@ -21,7 +21,7 @@ from packshot.variants.request import RequestForm
 from packshot.variants.steps import boxes_giving, exact_sizes, snap
 
 # Number of sizes that a refusal lists.
-_MOST_NAMED = 12
+_MAX_NAMED = 12
 
 
 def permitted(
@@ -78,9 +78,9 @@ def check_plan(policy: OnDemand, plan: Plan, look: PackLocationView, limit: Size
 def _planned(look: PackLocationView, limit: Size) -> str:
     plans = [drafted.plan for drafted in planned_drafts(look, limit)]
     sizes = sorted({(plan.width, plan.height) for plan in plans})
-    named = [f"{width}x{height}" for width, height in sizes[:_MOST_NAMED]]
+    named = [f"{width}x{height}" for width, height in sizes[:_MAX_NAMED]]
     formats = sorted({plan.format.value for plan in plans})
-    return f"{', '.join(named)}{', …' if len(sizes) > _MOST_NAMED else ''} in {', '.join(formats)}"
+    return f"{', '.join(named)}{', …' if len(sizes) > _MAX_NAMED else ''} in {', '.join(formats)}"
 
 
 def drafts_giving(

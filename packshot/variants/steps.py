@@ -21,7 +21,7 @@ from packshot.model import Location
 COARSE_BITS, FINE_BITS = 4, 7
 QUALITY_STEP = 10
 # Steps above a final size that are tried as the box before it shrank; ratios of seven digits need no more.
-MOST_SHRUNK = 32
+MAX_SHRUNK = 32
 # A colour channel snaps to the nearest value of a three-digit CSS colour.
 CHANNEL_STEP = 17
 # Shorter side over longer side.
@@ -191,7 +191,7 @@ def boxes_giving(
             yield Snapped(snap(one, region, mode, exact, limit).box)
     # A box larger than the image shrinks, so larger boxes may give this size too.
     is_shrunk = width in (region.width, limit.width) or height in (region.height, limit.height)
-    tries = MOST_SHRUNK if is_shrunk else 1
+    tries = MAX_SHRUNK if is_shrunk else 1
     if own is not None and is_shrunk:
         # The following side was rounded before the box shrank.
         yield from (Snapped(Request(one, None, ratio=own)) for one in _from(width, exact.widths, tries))

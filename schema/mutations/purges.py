@@ -56,7 +56,7 @@ class PurgeMutation:
                         "`limit` requires `renderedBefore`.", field=("limit",), expected="renderedBefore too", got=most
                     )
                 return JobPayload(job=Job.of(purges.purge(caller, pack_ids=pack_ids, location=location)))
-            most = purges.AT_ONCE if most is None else most
+            most = purges.DEFAULT_PACKS if most is None else most
             job = purges.refresh_older_than(caller, before, limit=most, pack_ids=pack_ids, location=location)
             return JobPayload(job=None if job is None else Job.of(job))
 

@@ -66,6 +66,6 @@ def _order(
 
     if before is None:
         return purges.purge(caller, pack_ids=pack or None, location=location)
-    most = purges.AT_ONCE if limit is None else limit
+    most = purges.DEFAULT_PACKS if limit is None else limit
     moment = before.replace(tzinfo=UTC)
     return purges.refresh_older_than(caller, moment, limit=most, pack_ids=pack or None, location=location)

@@ -39,7 +39,7 @@ from packshot.model import IncludeAll
 from packshot.originals.ingest import keep_original
 from packshot.render.drawing.pipeline import Rendered
 from packshot.render.limits import Limits
-from packshot.render.processes.lanes import ANYBODY
+from packshot.render.processes.lanes import ANY_CLIENT
 from packshot.render.processes.pool import Lane, LoadShare, Renderer
 from packshot.settings.settings import Settings
 from packshot.site import open_site
@@ -73,7 +73,7 @@ class InstantRenderer(Renderer):
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
-        share: LoadShare = ANYBODY,
+        share: LoadShare = ANY_CLIENT,
         patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,

@@ -20,14 +20,14 @@ from packshot.render.formats.metadata import orientation
 from packshot.render.formats.sniffing import sniff
 from packshot.render.limits import Limits
 
-MOVING = (Format.WEBP, Format.GIF)
+ANIMATED_FORMATS = (Format.WEBP, Format.GIF)
 """The output formats that can hold an animation."""
 
 # Milliseconds for which browsers show a frame without a duration, or a GIF frame of 10 ms or less.
-_UNTOLD = 100
+_DEFAULT_FRAME_MILLISECONDS = 100
 
 # WebP stores the number of plays in 16 bits.
-_MOST_PLAYS = 65_535
+_MAX_PLAYS = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,10 @@ class Animation:
     def _gif(self) -> Iterator[tuple[Decoded, int]]:
         canvas = gif.layout(self.data, self.limits.max_frames, lambda size: None).canvas
         for picture, milliseconds in gif.composed(self.data, canvas):
-            yield Decoded(without_metadata(to_srgb(picture)), None), milliseconds if milliseconds > 10 else _UNTOLD
+            yield (
+                Decoded(without_metadata(to_srgb(picture)), None),
+                milliseconds if milliseconds > 10 else _DEFAULT_FRAME_MILLISECONDS,
+            )
 
     def _webp(self) -> Iterator[tuple[Decoded, int]]:
         source, _ = open_original(self.data, self.limits)
@@ -78,7 +81,7 @@ class Animation:
             # Copied, because the reader may reuse its own image.
             yield (
                 Decoded(without_metadata(to_srgb(source.copy())), turn),
-                int(source.info.get("duration", 0)) or _UNTOLD,
+                int(source.info.get("duration", 0)) or _DEFAULT_FRAME_MILLISECONDS,
             )
 
 
@@ -115,7 +118,7 @@ def write_animation(
     Args:
         frames: images in mode RGB or RGBA, each with its duration in milliseconds.
         count: number of frames.
-        format: one of `MOVING`.
+        format: one of `ANIMATED_FORMATS`.
         quality: encoder quality; ignored by GIF. None means the default.
         plays: how often it runs; 0 means without end.
         exif: EXIF to write into the file; ignored by GIF.
@@ -146,7 +149,7 @@ def _webp(
         kmin=0,
         kmax=0,
         duration=sequence.milliseconds,
-        loop=plays if plays <= _MOST_PLAYS else 0,
+        loop=plays if plays <= _MAX_PLAYS else 0,
         background=(0, 0, 0, 0),
         exif=exif or b"",
     )

@@ -15,13 +15,13 @@ _SHORTEST = 20
 
 # A duration has 16 bits, in hundredths of a second. The number of repetitions has 16 bits too.
 _LONGEST = 655_350
-_MOST_REPEATS = 65_535
+_MAX_REPEATS = 65_535
 
 # Pixels with a lower alpha become transparent, since GIF has no partial transparency.
 _SEEN_FROM = 128
 
 # Disposal methods: keep the frame, restore to background.
-_KEPT, _CLEARED = 1, 2
+_KEPT, _RESTORE_BACKGROUND = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Writer:
         head = b"GIF89a" + struct.pack("<2H", *self._size) + bytes((OWN_COLOURS | bits - 1, 0, 0)) + table
         if plays != 1:
             # The file stores the number of repetitions, and 0 for no end.
-            repeats = min(max(plays - 1, 0), _MOST_REPEATS)
+            repeats = min(max(plays - 1, 0), _MAX_REPEATS)
             head += b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", repeats) + b"\0"
         return head + b"".join(self._blocks) + b";"
 
@@ -147,7 +147,7 @@ class _Writer:
         if holes is not None and is_cleared:
             box = box.around(_bounds(holes))
         coded = self._coder.code(frame[box.slices], changed[box.slices], self._shown[box.slices])
-        disposal = _CLEARED if is_cleared else _KEPT
+        disposal = _RESTORE_BACKGROUND if is_cleared else _KEPT
         self._blocks.append(coded.block((box.left, box.top), box.size, disposal, milliseconds))
         if is_cleared:
             frame = frame.copy()

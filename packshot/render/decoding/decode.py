@@ -207,7 +207,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
     turn = UPRIGHT.get(held or orientation(source))
     stored: Image.Image = source
-    if header.format == "bmp" and bmp.shows_nothing(source):
+    if header.format == "bmp" and bmp.is_fully_transparent(source):
         stored = source.convert("RGB")
         revision = DecodeRevision.ALPHA_MASK
     if header.format == "avif" and (shown := clean_aperture(data, Size(*source.size))) is not None:

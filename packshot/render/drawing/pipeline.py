@@ -13,7 +13,7 @@ from PIL import Image
 
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
-from packshot.render.animation.animation import MOVING, Animation, write_animation
+from packshot.render.animation.animation import ANIMATED_FORMATS, Animation, write_animation
 from packshot.render.cpu_clock import CpuClock
 from packshot.render.decoding.decode import Decoded, check_frames, check_pixels, credits_of
 from packshot.render.drawing.encode import check_sides, encode
@@ -78,7 +78,7 @@ def render_all(
         # First, so that a damaged original is refused once.
         levels.at(_level(drawings[0]) if drawings else 1)
         paths = decode_paths(original, limits)
-        animation = paths.animation() if any(drawing.format in MOVING for drawing in drawings) else None
+        animation = paths.animation() if any(drawing.format in ANIMATED_FORMATS for drawing in drawings) else None
         credits = credits_of(original, limits) if any(drawing.credits for drawing in drawings) else None
     except PackshotError as refusal:
         return iter(undecodable(refusal, drawings))
@@ -171,7 +171,7 @@ def _draw_all(
         to_come[geometry] -= 1
         exif = credits if drawing.credits else None
         try:
-            if animation is not None and drawing.format in MOVING:
+            if animation is not None and drawing.format in ANIMATED_FORMATS:
                 # Reading a frame costs as much as writing one.
                 begin(animation.frames * max(_area(levels.size), _area(drawing.size)))
                 # The first frame decides the box of a smart drawing. Otherwise the image would jump.

@@ -10,7 +10,7 @@ from packshot.render.drawing.resample import Levels, levels_of
 from packshot.render.limits import Limits
 
 # Limits for one kept original: decoded pixels of 4 bytes each, and bytes of the file, which further levels need.
-MOST_PIXELS, MOST_BYTES = 8_000_000, 8 * 2**20
+MAX_KEPT_PIXELS, MAX_KEPT_BYTES = 8_000_000, 8 * 2**20
 # Small levels lie in memory after a larger one, so that its memory is not returned to the system. Beyond this many
 # pixels no level is kept.
 LARGEST_LEVEL = 16_000_000
@@ -30,9 +30,9 @@ class RecentOriginals:
         if self._levels is None or digest != self._digest:
             self._levels = None
             levels = levels_of(original, limits)
-            if len(original) > MOST_BYTES:
+            if len(original) > MAX_KEPT_BYTES:
                 return levels
-            levels.spare = MOST_PIXELS
+            levels.spare = MAX_KEPT_PIXELS
             self._digest, self._levels = digest, levels
         return self._levels
 

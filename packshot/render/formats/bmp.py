@@ -161,6 +161,6 @@ def _scale(mask: int) -> list[int]:
     return [(((value & mask) >> shift) * 510 + full) // (2 * full) for value in range(65536)]
 
 
-def shows_nothing(picture: Image.Image) -> bool:
+def is_fully_transparent(picture: Image.Image) -> bool:
     """Return whether all pixels are transparent. Many writers add an alpha channel of zeros that they do not use."""
     return picture.mode == "RGBA" and picture.getchannel("A").getextrema()[1] == 0

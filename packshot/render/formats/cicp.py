@@ -46,7 +46,7 @@ def srgb_to_light(signal: float) -> float:
 def _pq(signal: float) -> float:
     # SMPTE ST 2084: absolute luminance, at most 10,000 cd/m².
     power = math.pow(signal, 32 / 2523)
-    return _bent(
+    return _tone_mapped(
         10_000 / _WHITE_NITS * math.pow(max(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power), 8192 / 1305)
     )
 
@@ -54,10 +54,10 @@ def _pq(signal: float) -> float:
 def _hlg(signal: float) -> float:
     # ARIB STD-B67 on a display of 1,000 cd/m². The system gamma of 1.2 is applied to each channel separately.
     scene = signal * signal / 3 if signal <= 0.5 else (math.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
-    return _bent(1_000 / _WHITE_NITS * math.pow(scene, 1.2))
+    return _tone_mapped(1_000 / _WHITE_NITS * math.pow(scene, 1.2))
 
 
-def _bent(light: float) -> float:
+def _tone_mapped(light: float) -> float:
     if light <= _KNEE:
         return light
     return _KNEE + (1 - _KNEE) * (1 - math.exp((_KNEE - light) / (1 - _KNEE)))
@@ -96,21 +96,21 @@ def implied_profile(format: str, data: bytes, info: Mapping[Any, Any]) -> bytes 
     elif format == "heic" and isinstance(nclx := info.get("nclx_profile"), Mapping):
         codes = int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
     if codes is not None:
-        return _of_codes(*codes)
+        return _profile_of_code_points(*codes)
     if format == "png" and "srgb" not in info:
-        return _of_gamma(info.get("gamma"), info.get("chromaticity"))
+        return _profile_of_gamma(info.get("gamma"), info.get("chromaticity"))
     return None
 
 
 @lru_cache(maxsize=8)
-def _of_codes(primaries: int, transfer: int) -> bytes | None:
+def _profile_of_code_points(primaries: int, transfer: int) -> bytes | None:
     chromaticities = _PRIMARIES.get(primaries, _BT709)
     if chromaticities == _BT709 and transfer not in _TRANSFERS:
         return None
     return matrix_profile(chromaticities, _TRANSFERS.get(transfer, srgb_to_light))
 
 
-def _of_gamma(gamma: object, chromaticity: object) -> bytes | None:
+def _profile_of_gamma(gamma: object, chromaticity: object) -> bytes | None:
     chromaticities = chromaticity if isinstance(chromaticity, tuple) and len(chromaticity) == 8 else _BT709
     curve = srgb_to_light
     # Writers store 1 / 2.2 for sRGB, whose curve is not a power function.
@@ -136,17 +136,19 @@ def matrix_profile(chromaticities: Chromaticities, curve: Callable[[float], floa
         white, *primaries = (
             (x / y, 1.0, (1 - x - y) / y) for x, y in zip(chromaticities[::2], chromaticities[1::2], strict=True)
         )
-        shares = _times(_inverse(_transposed(primaries)), white)
+        shares = _matrix_times_vector(_inverse(_transposed(primaries)), white)
         colorants = [
-            _adapted([share * part for part in primary], white)
+            _adapted_to_d50([share * part for part in primary], white)
             for share, primary in zip(shares, primaries, strict=True)
         ]
-        tags = {f"{name}XYZ": b"XYZ \0\0\0\0" + _fixed(xyz) for name, xyz in zip("rgb", colorants, strict=True)}
+        tags = {f"{name}XYZ": b"XYZ \0\0\0\0" + _s15_fixed16(xyz) for name, xyz in zip("rgb", colorants, strict=True)}
     except (ArithmeticError, struct.error):
         return None
     values = (round(65535 * min(max(curve(step / (_STEPS - 1)), 0), 1)) for step in range(_STEPS))
     table = b"curv" + struct.pack(f">4xI{_STEPS}H", _STEPS, *values)
-    return _assembled({"wtpt": b"XYZ \0\0\0\0" + _fixed(_D50), **tags, "rTRC": table, "gTRC": table, "bTRC": table})
+    return _profile_bytes(
+        {"wtpt": b"XYZ \0\0\0\0" + _s15_fixed16(_D50), **tags, "rTRC": table, "gTRC": table, "bTRC": table}
+    )
 
 
 _Vector = Sequence[float]
@@ -157,13 +159,15 @@ _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
 
-def _adapted(xyz: _Vector, white: _Vector) -> _Vector:
-    white_cones, target_cones = _times(_BRADFORD, white), _times(_BRADFORD, _D50)
-    cones = _times(_BRADFORD, xyz)
-    return _times(_inverse(_BRADFORD), [cone * target_cones[i] / white_cones[i] for i, cone in enumerate(cones)])
+def _adapted_to_d50(xyz: _Vector, white: _Vector) -> _Vector:
+    white_cones, target_cones = _matrix_times_vector(_BRADFORD, white), _matrix_times_vector(_BRADFORD, _D50)
+    cones = _matrix_times_vector(_BRADFORD, xyz)
+    return _matrix_times_vector(
+        _inverse(_BRADFORD), [cone * target_cones[i] / white_cones[i] for i, cone in enumerate(cones)]
+    )
 
 
-def _times(matrix: _Matrix, vector: _Vector) -> _Vector:
+def _matrix_times_vector(matrix: _Matrix, vector: _Vector) -> _Vector:
     return [sum(one * other for one, other in zip(row, vector, strict=True)) for row in matrix]
 
 
@@ -182,18 +186,18 @@ def _cross(one: _Vector, other: _Vector) -> _Vector:
     return [one[i - 2] * other[i - 1] - one[i - 1] * other[i - 2] for i in range(3)]
 
 
-def _fixed(values: _Vector) -> bytes:
+def _s15_fixed16(values: _Vector) -> bytes:
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
 
 
-def _assembled(tags: Mapping[str, bytes]) -> bytes:
+def _profile_bytes(tags: Mapping[str, bytes]) -> bytes:
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
         table += name.encode() + struct.pack(">II", start + len(body), len(content))
         body += content
     head = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
     head = head.ljust(36, b"\0") + b"acsp"
-    head = head.ljust(68, b"\0") + _fixed(_D50)
+    head = head.ljust(68, b"\0") + _s15_fixed16(_D50)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 

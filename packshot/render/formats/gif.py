@@ -26,7 +26,7 @@ _REPEATS = re.compile(rb"!\xff\x0b(?:NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01(..)\0", 
 _DAMAGED = "The image is damaged and cannot be decoded."
 
 # Disposal methods: restore to background, restore to previous. Any other value keeps the frame.
-_CLEARED, _TAKEN_BACK = 2, 3
+_RESTORE_BACKGROUND, _RESTORE_PREVIOUS = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,12 @@ def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
     """
     shown = Image.new("RGBA", canvas)
     for part in parts(data):
-        before = shown.copy() if part.disposal == _TAKEN_BACK else None
+        before = shown.copy() if part.disposal == _RESTORE_PREVIOUS else None
         frame = _decoded(part)
         corner = (part.box.left, part.box.top)
         shown.paste(frame, corner, frame if frame.mode == "RGBA" else None)
         yield shown.copy(), part.milliseconds
-        if part.disposal == _CLEARED:
+        if part.disposal == _RESTORE_BACKGROUND:
             shown.paste((0, 0, 0, 0), (*corner, corner[0] + frame.width, corner[1] + frame.height))
         elif before is not None:
             shown = before

@@ -24,7 +24,7 @@ _XMP_CREDIT = re.compile(
 )
 _LONGEST_LINE = 200
 # Bytes of XMP that are searched. Orientation and credits stand near the beginning.
-_MOST_XMP = 2**20
+_MAX_XMP_BYTES = 2**20
 
 
 def orientation(source: ImageFile) -> int:
@@ -147,4 +147,4 @@ def _xmp(source: ImageFile) -> bytes:
     if isinstance(data, str):
         data = data.encode(errors="replace")
     # The XMP tag of a TIFF may hold a number.
-    return data[:_MOST_XMP] if isinstance(data, bytes) else b""
+    return data[:_MAX_XMP_BYTES] if isinstance(data, bytes) else b""

@@ -42,7 +42,7 @@ class LoadShare:
     slow: bool = False
 
 
-ANYBODY = LoadShare()
+ANY_CLIENT = LoadShare()
 
 
 class Pulse:
@@ -121,7 +121,7 @@ class Lanes:
 
     @contextmanager
     def place(
-        self, lane: Lane, pulse: Pulse | None = None, share: LoadShare = ANYBODY, patience: float | None = None
+        self, lane: Lane, pulse: Pulse | None = None, share: LoadShare = ANY_CLIENT, patience: float | None = None
     ) -> Iterator[None]:
         """Wait for a process slot, and hold it for the block.
 

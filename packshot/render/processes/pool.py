@@ -13,14 +13,23 @@ from types import TracebackType
 from typing import Self
 
 from packshot.errors import PackshotError, RenderTimeout, Unrenderable
-from packshot.render.animation.animation import MOVING
+from packshot.render.animation.animation import ANIMATED_FORMATS
 from packshot.render.decoding.decode import check_length
 from packshot.render.drawing.pipeline import Rendered, undecodable
 from packshot.render.drawing.probe import Facts
-from packshot.render.limits import MOVING_PIXELS, Limits
+from packshot.render.limits import ANIMATED_PIXELS, Limits
 from packshot.render.processes import child
 from packshot.render.processes.failures import Failures
-from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, LoadShare, Places, Pulse, QueueTimeout, RendererClosed
+from packshot.render.processes.lanes import (
+    ANY_CLIENT,
+    Lane,
+    Lanes,
+    LoadShare,
+    Places,
+    Pulse,
+    QueueTimeout,
+    RendererClosed,
+)
 from packshot.render.processes.process_slot import ProcessDied, ProcessSlot, render_context
 from packshot.render.stripping.pieces import Piece
 from packshot.variants.plan import Drawing
@@ -60,7 +69,7 @@ class Renderer:
         """The number of process slots that one tenant, one original and slow renders may use at once."""
         return self._lanes.places
 
-    def probe(self, original: bytes | Path, lane: Lane = Lane.UPLOAD, *, share: LoadShare = ANYBODY) -> Facts:
+    def probe(self, original: bytes | Path, lane: Lane = Lane.UPLOAD, *, share: LoadShare = ANY_CLIENT) -> Facts:
         """Decode an original completely, and measure it.
 
         Args:
@@ -85,7 +94,7 @@ class Renderer:
         return found
 
     def strip(
-        self, original: bytes | Path, *, credits: bool, share: LoadShare = ANYBODY, patience: float | None = None
+        self, original: bytes | Path, *, credits: bool, share: LoadShare = ANY_CLIENT, patience: float | None = None
     ) -> list[Piece]:
         """Return the pieces of a stripped original, in the on-demand lane.
 
@@ -119,7 +128,7 @@ class Renderer:
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
-        share: LoadShare = ANYBODY,
+        share: LoadShare = ANY_CLIENT,
         patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,
@@ -194,7 +203,7 @@ class Renderer:
 
     @contextmanager
     def _process_slot(
-        self, lane: Lane, pulse: Pulse, share: LoadShare = ANYBODY, patience: float | None = None
+        self, lane: Lane, pulse: Pulse, share: LoadShare = ANY_CLIENT, patience: float | None = None
     ) -> Iterator[ProcessSlot]:
         with self._lanes.place(lane, pulse, share, patience):
             # Not empty, because the lanes run no more renders than there are process slots.
@@ -240,7 +249,7 @@ class Renderer:
     def _patience(self, drawings: Sequence[Drawing]) -> float | None:
         # It is unknown here whether the original is an animation. If so, it has at most these pixels.
         limits = self._limits
-        most = (limits.max_frames_pixels if drawing.format in MOVING else 0 for drawing in drawings)
+        most = (limits.max_frames_pixels if drawing.format in ANIMATED_FORMATS else 0 for drawing in drawings)
         return limits.seconds + sum(map(limits.seconds_for, most)) + _GRACE if limits.seconds else None
 
     def _refusal(self, death: ProcessDied, drawing: Drawing | None = None) -> PackshotError:
@@ -248,12 +257,12 @@ class Renderer:
             return RenderTimeout(
                 "Decoding the image takes too long.",
                 expected=f"at most {self._limits.decoding_seconds_for(0):g} seconds of CPU time,"
-                f" of an animation for every {MOVING_PIXELS // 1_000_000} megapixels",
+                f" of an animation for every {ANIMATED_PIXELS // 1_000_000} megapixels",
             )
         if death.exitcode in (None, -signal.SIGALRM):
             expected = f"at most {self._limits.seconds:g} seconds"
-            if drawing is not None and drawing.format in MOVING:
-                expected += f", of an animation for every {MOVING_PIXELS // 1_000_000} megapixels"
+            if drawing is not None and drawing.format in ANIMATED_FORMATS:
+                expected += f", of an animation for every {ANIMATED_PIXELS // 1_000_000} megapixels"
             return RenderTimeout("Rendering the image takes too long.", expected=expected)
         if death.exitcode == child.OUT_OF_MEMORY:
             kind = "resident memory" if self._limits.watched else "address space"

@@ -62,13 +62,13 @@ def test_another_original_replaces_the_last_one(decodings: list[bool]) -> None:
 def test_large_levels_are_not_kept(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     original = pictures.jpeg(pictures.photo(*SOURCE))
     # Room for the half and its further levels, but not for the whole.
-    monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
+    monkeypatch.setattr(recent, "MAX_KEPT_PIXELS", SOURCE.width * SOURCE.height // 2)
     kept = RecentOriginals()
     for width in (800, 700, 250, 200):
         draw(original, width, kept)
     assert decodings == [False, False, True]
     decodings.clear()
-    monkeypatch.setattr(recent, "MOST_BYTES", len(original) - 1)
+    monkeypatch.setattr(recent, "MAX_KEPT_BYTES", len(original) - 1)
     kept = RecentOriginals()
     for width in (250, 200):
         draw(original, width, kept)
@@ -78,7 +78,7 @@ def test_large_levels_are_not_kept(decodings: list[bool], monkeypatch: pytest.Mo
 def test_only_small_levels_are_kept_between_renders(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     original = pictures.png(pictures.photo(*SOURCE))
     # Room for the half, but not for the whole.
-    monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
+    monkeypatch.setattr(recent, "MAX_KEPT_PIXELS", SOURCE.width * SOURCE.height // 2)
     kept = RecentOriginals()
     # Like a render that stops early, without releasing levels.
     kept.levels_of(original, LIMITS).at(2)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, LoadShare, Pulse, QueueTimeout, RendererClosed
+from packshot.render.processes.lanes import ANY_CLIENT, Lane, Lanes, LoadShare, Pulse, QueueTimeout, RendererClosed
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -142,7 +142,7 @@ def test_a_heartbeat_runs_while_waiting_and_its_error_ends_the_wait() -> None:
         assert people.lanes.waiting() == 0
 
 
-def is_free(lanes: Lanes, lane: Lane, share: LoadShare = ANYBODY) -> bool:
+def is_free(lanes: Lanes, lane: Lane, share: LoadShare = ANY_CLIENT) -> bool:
     try:
         with lanes.place(lane, share=share, patience=0):
             return True

@@ -170,7 +170,7 @@ def test_an_original_that_takes_too_long_to_decode_is_refused_for_all() -> None:
 def test_the_time_limit_of_an_animation_grows_with_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     wound: list[float] = []
     monkeypatch.setattr(child, "_limit_time", wound.append)
-    monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
+    monkeypatch.setattr(limits, "ANIMATED_PIXELS", 1000)
 
     def drawing(width: int, height: int, format: Format) -> Drawing:
         return Drawing(Box(0, 0, 64, 48), Size(width, height), Box(0, 0, width, height), format, None, None)
@@ -475,7 +475,7 @@ def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyP
     # Before decoding, before decoding at half size, before measuring the colours, and at the end.
     assert wound == [5.0, 5.0, 5.0, 0]
     wound.clear()
-    monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
+    monkeypatch.setattr(limits, "ANIMATED_PIXELS", 1000)
     child.look(pictures.animated("GIF", 5), Limits(seconds=20.0))
     assert wound == pytest.approx([5.0, 5.0 * 5 * 64 * 48 / 1000, 5.0, 0])
 

@@ -78,7 +78,7 @@ FILES = {
     "compressed tiff": tiff(photo(60, 40), **TOLD, compression="tiff_lzw"),
     "big tiff": tiff(photo(60, 40), **TOLD, big_tiff=True),
 }
-MOVING = {
+ANIMATED_FORMATS = {
     "gif": animated("GIF", comment=b"SECRET", loop=2),
     "animated webp": animated("WEBP", exif=exif(), xmp=XMP, loop=3),
     "animated png": animated("PNG", exif=exif(), pnginfo=with_texts(), loop=3),
@@ -109,9 +109,9 @@ def test_credits_stay_if_the_tenant_keeps_them(name: str) -> None:
     assert decode(result, Limits()).size == decode(FILES[name], Limits()).size
 
 
-@pytest.mark.parametrize("name", MOVING)
+@pytest.mark.parametrize("name", ANIMATED_FORMATS)
 def test_animations_keep_frames_durations_and_repetitions(name: str) -> None:
-    data = MOVING[name]
+    data = ANIMATED_FORMATS[name]
     assert SECRET in data
     result = stripped(data)
     assert SECRET not in result
@@ -506,9 +506,9 @@ def test_texts_in_a_gif_are_removed_while_its_repetitions_stay() -> None:
     assert b"NETSCAPE2.0\x03\x01\x02\0\0" in result
 
 
-@pytest.mark.parametrize("name", [*FILES, *MOVING])
+@pytest.mark.parametrize("name", [*FILES, *ANIMATED_FORMATS])
 def test_damaged_files_are_refused_or_lose_their_metadata(name: str) -> None:
-    data = (FILES | MOVING)[name]
+    data = (FILES | ANIMATED_FORMATS)[name]
     chance = random.Random(name)  # noqa: S311
     for _ in range(60):
         broken = bytearray(data)

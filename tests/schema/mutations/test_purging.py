@@ -161,7 +161,7 @@ def test_invalid_purges_are_refused_and_purge_nothing(api: Api, front: Front) ->
         ({"scope": tenant, "limit": 5}, "INVALID", ["limit"]),
         ({"scope": tenant, "before": ago(-1)}, "INVALID", ["renderedBefore"]),
         ({"scope": tenant, "before": ago(1), "limit": 0}, "LIMIT", ["limit"]),
-        ({"scope": tenant, "before": ago(1), "limit": purges.MOST_AT_ONCE + 1}, "LIMIT", ["limit"]),
+        ({"scope": tenant, "before": ago(1), "limit": purges.MAX_PACKS + 1}, "LIMIT", ["limit"]),
     ]
     for variables, code, field in refused:
         error = api.refusal(PURGE, **variables)
