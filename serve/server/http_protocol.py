@@ -38,6 +38,8 @@ SURPLUS_LINGER_SECONDS = 1.0
 # Small pieces, so that parsing stops soon after the first of several requests.
 _PIECE_BYTES = 1024
 _BODY_PIECE_BYTES = 65_536
+# Resolution of uvloop's clock. A client that has waited for less counts as waiting for this long.
+CLOCK_SECONDS = 0.001
 
 log = logging.getLogger("uvicorn.error")
 
@@ -360,9 +362,9 @@ class BoundedHttp(HttpToolsProtocol):
         return self._phase is _Phase.BODY and not self.flow.read_paused and not self.cycle.waiting_for_100_continue
 
     def stalled_seconds(self, now: float) -> float:
+        waited = max(now - self._since, CLOCK_SECONDS)
         if self._lingering is not None:
-            return now - self._since
-        waited = now - self._since
+            return waited
         if self._phase is _Phase.HEAD and not self._is_answering:
             return waited
         if self._awaits_body and self._window_bytes < PROGRESS_BYTES * waited / PROGRESS_SECONDS:

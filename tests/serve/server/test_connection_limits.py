@@ -167,6 +167,18 @@ def test_a_silent_connection_is_closed_for_a_request(patient: Connections) -> No
     assert status(patient.served().send(ALIVE)) == 200
 
 
+def test_silent_connections_that_open_just_before_a_request_are_closed_for_it(patient_server: Server) -> None:
+    # Within one tick of the server's clock, in some of the rounds.
+    for _ in range(20):
+        connections = Connections(patient_server)
+        try:
+            for _ in range(LIMIT):
+                connections.silent()
+            assert status(connections.served().send(ALIVE)) == 200
+        finally:
+            connections.end()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 def test_an_idle_connection_is_closed_for_a_request_from_another_address(patient: Connections) -> None:
     held = [patient.served(f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
