@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,9 +101,8 @@ def _check_switch(seen: list[Sight], activated_at: float) -> None:
 
 def _check_untouched(server: Admin, data: Path, untouched: list[str], activated_at: float) -> None:
     """All variants of packs without edits were rendered before the activation, so no request had to render one."""
-    with sqlite3.connect(f"file:{data}/packshot.db?mode=ro", uri=True) as connection:
+    with closing(sqlite3.connect(f"file:{data}/packshot.db?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT pack_id, fingerprint, plan, planned, rendered_at FROM variants").fetchall()
-    connection.close()
     known = {(pack_id, fingerprint, plan): rest for pack_id, fingerprint, plan, *rest in rows}
     for pack_id in untouched:
         urls = [variant["url"] for variant in server.variants(pack_id) if "/cell/" in variant["url"]]

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,7 @@ def test_a_secret_is_not_in_the_data_folder_nor_in_what_processes_print(tmp_path
         assert server.ask("{ viewer { subject } }") == {"viewer": {"subject": "token:ci"}}
         listed = packshot(tmp_path, "token", "list", "--json")
         assert secret not in listed.stdout + listed.stderr + server.end(signal.SIGTERM)
-    with sqlite3.connect(tmp_path / "packshot.db") as database:
+    with closing(sqlite3.connect(tmp_path / "packshot.db")) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path

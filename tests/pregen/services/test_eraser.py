@@ -3,6 +3,7 @@
 import logging
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -239,7 +240,10 @@ def test_a_restored_backup_is_erased_again(tmp_path: Path, renderer: Renderer, m
     backup.mkdir()
     for name in ("originals", "variants"):
         shutil.copytree(data / name, backup / name)
-    with sqlite3.connect(data / "packshot.db") as live, sqlite3.connect(backup / "packshot.db") as copy:
+    with (
+        closing(sqlite3.connect(data / "packshot.db")) as live,
+        closing(sqlite3.connect(backup / "packshot.db")) as copy,
+    ):
         live.backup(copy)
     erase_pack(playground.caller, pack_id, "rights")
     finish(playground)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_the_client_equals_the_server_even_after_a_restore(tmp_path: Path) -> No
         kept, gone = make(server, "kept"), make(server, "gone")
         server.put_location("thumb", 20, 10)
         assert versions(follow(server, tmp_path)) == there(server)
-        with sqlite3.connect(data / "packshot.db") as source, sqlite3.connect(backup) as target:
+        with closing(sqlite3.connect(data / "packshot.db")) as source, closing(sqlite3.connect(backup)) as target:
             source.backup(target)
         server.do("deletePack", f'id: "{gone}"', "deletedId")
         server.do("deleteLocation", 'name: "thumb", force: true', "deletedId")
