@@ -59,9 +59,7 @@ class Answer:
             "tenant": self.tenant and global_id(IdKind.TENANT, self.tenant),
             "location": self.location and global_id(IdKind.LOCATION, self.location),
             "pack": self.pack,
-            "pack_location": self.pack
-            and self.pack_location
-            and global_id(IdKind.PACK_LOCATION, self.pack, self.pack_location),
+            "pack_location": self._pack_location_id(),
             "job": None if self.job is None else global_id(IdKind.JOB, self.job.id),
             "upload": self.upload,
             "deleted_id": self.deleted_id,

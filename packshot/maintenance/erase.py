@@ -26,6 +26,7 @@ from packshot.catalog.work.erasures import ErasureClaim
 from packshot.catalog.work.jobs import Counts, Job, JobKind
 from packshot.catalog.work.orders import LEASE_TIME, Priority
 from packshot.errors import Invalid, NotFound
+from packshot.ids import IdKind, global_id
 from packshot.maintenance.retrying import is_outage
 from packshot.settings.settings import Settings
 from packshot.site import Site, original_key
@@ -119,7 +120,8 @@ def erase(site: Site, claim: ErasureClaim) -> None:
         if not erasures.end_pass(tx, claim, counts, again_after=None if last else settling_time(site.settings)):
             return
         # A cache may have requested an object between the previous purge and its deletion.
-        purges.order_erasing_purge(tx, claim.pack_id, cause="kept original %s of erased pack %s: packs %s use it too")
+        cause = f"{global_id(IdKind.JOB, claim.job_id)}, pass {claim.passes + 1}"
+        purges.order_erasing_purge(tx, claim.pack_id, cause=cause)
     for sha256, users_of_original in erased.shared.items():
         log.warning(
             "kept original %s of erased pack %s: packs %s show it too",

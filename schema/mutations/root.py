@@ -168,7 +168,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Set the crop of a pack location; the full rectangle removes it.",
+        description="Set the crop of a pack location. The full rectangle shows the whole original; "
+        "`updatePackLocation` with `crop: null` removes the crop.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def set_crop(

@@ -20,7 +20,7 @@ from packshot.errors import BadState
 from packshot.geometry import Gravity
 from packshot.ids import IdKind, global_id
 from packshot.model import FormatPolicy
-from packshot.variants.change import Change, merged
+from packshot.variants.change import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,6 @@ def read_change(tx: Tx) -> Change | None:
 def list_pending_changes(tx: Tx) -> list[tuple[str, PendingChange]]:
     """Return the pending changes of all tenants, each with its tenant."""
     return [(row.tenant_id, _to_pending_change(row)) for row in tx.connection.execute(sa.select(pending_changes))]
-
-
-def concerns(pending_change: PendingChange, location: str | None) -> bool:
-    """Whether the pending change changes that location; None stands for the tenant's defaults."""
-    return bool(pending_change.change.tenant) if location is None else location in pending_change.change.locations
-
-
-def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
-    """Return a change combined with the pending change of the same location: they go live together."""
-    pending_change = read_pending_change(tx)
-    if pending_change is None or not concerns(pending_change, location):
-        return change
-    return merged(pending_change.change, change)
 
 
 def check_none_pending(tx: Tx) -> None:

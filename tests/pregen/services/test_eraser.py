@@ -30,6 +30,7 @@ from packshot.render.processes.pool import Lane, Renderer
 from packshot.storage.s3 import S3Store
 from resolvers import packs as pack_calls
 from resolvers.packs import erase_pack
+from resolvers.purges import list_purges
 from tests.pregen.services.test_collector import pass_days
 from tests.servers.seaweed import Seaweed
 from tests.support.pictures import jpeg, photo
@@ -93,6 +94,13 @@ def test_every_byte_and_row_of_an_erased_pack_is_gone(playground: Playground, ca
     job = playground.job(job)
     assert (job.state, job.total, job.done, job.skipped, job.failed) == (JobState.SUCCEEDED, 11, 11, 0, 0)
     assert "the rights have ended" in caplog.text
+
+
+def test_the_purge_of_an_erasure_names_its_job_and_the_last_pass(playground: Playground) -> None:
+    job = erase_pack(playground.caller, playground.pack(), "the rights have ended")
+    finish(playground)
+    causes = {purge.cause for purge in list_purges(playground.caller, first=100, after=None).items}
+    assert f"job:{job.id}, pass 2" in causes
 
 
 def test_what_a_late_worker_puts_is_erased_by_the_second_pass(playground: Playground) -> None:
